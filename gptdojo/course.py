@@ -1,0 +1,185 @@
+"""The course folder: where it is, which chapters and exercises it has, and where each of their files lies."""
+
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+MARKER = "course.md"
+PACKAGED = Path(__file__).parent / "_course"
+EXERCISE_KEYS = {"points", "minutes", "difficulty", "asked", "tolerance", "forbids", "hints"}
+CHAPTER_KEYS = {"title", "track", "reference", "demonstrations", "exercises"}
+
+
+class CourseError(Exception):
+    """The course folder, or a file of it, is not what it should be; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What chapter.toml says about one exercise."""
+
+    name: str
+    chapter: "Chapter" = field(repr=False)
+    points: float
+    minutes: int
+    difficulty: int
+    asked: str
+    tolerance: float
+    forbids: tuple[str, ...]
+    hints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One row of the course: the same name in every room."""
+
+    course: "Course" = field(repr=False)
+    name: str
+
+    @property
+    def number(self) -> int:
+        """8 for 08_kv_cache."""
+        return int(self.name[:2])
+
+    @property
+    def topic(self) -> str:
+        """kv_cache for 08_kv_cache."""
+        return self.name[3:]
+
+    @property
+    def solution(self) -> Path:
+        """The worked chapter, the only source of the notebook."""
+        return self.course.root / "solutions" / self.name / f"{self.topic}.py"
+
+    @property
+    def notebook(self) -> Path:
+        """The released notebook, which the learner fills in."""
+        return self.course.root / "exercises" / self.name / f"{self.topic}.ipynb"
+
+    @property
+    def properties(self) -> Path:
+        """The graded properties."""
+        return self.course.root / "tests" / "properties" / f"test_{self.name}.py"
+
+    @property
+    def misconceptions(self) -> Path:
+        """Wrong on purpose."""
+        return self.course.root / "tests" / "misconceptions" / f"{self.name}.py"
+
+    @property
+    def alternatives(self) -> Path:
+        """Right, and written differently."""
+        return self.course.root / "tests" / "alternatives" / f"{self.name}.py"
+
+    @cached_property
+    def toml(self) -> dict:
+        """chapter.toml as it stands, with its keys checked."""
+        path = self.solution.with_name("chapter.toml")
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CourseError(f"{path} is missing: every chapter has a chapter.toml") from None
+        except tomllib.TOMLDecodeError as error:
+            raise CourseError(f"{path} cannot be read: {error}") from None
+        if content.keys() != CHAPTER_KEYS:
+            raise CourseError(f"{path} has the keys {sorted(content)}, expected {sorted(CHAPTER_KEYS)}")
+        return content
+
+    @property
+    def title(self) -> str:
+        """The title of the chapter, in words."""
+        return self.toml["title"]
+
+    @property
+    def track(self) -> str:
+        """core or deep."""
+        return self.toml["track"]
+
+    @property
+    def reference(self) -> tuple[str, ...]:
+        """The modules of reference/ that belong to this chapter."""
+        return tuple(self.toml["reference"])
+
+    @property
+    def demonstrations(self) -> tuple[str, ...]:
+        """The cells that grading leaves out, by name."""
+        return tuple(self.toml["demonstrations"])
+
+    @cached_property
+    def exercises(self) -> dict[str, Exercise]:
+        """The exercises of the chapter by name, in the order of the notebook."""
+        found = {}
+        for name, row in self.toml["exercises"].items():
+            if row.keys() != EXERCISE_KEYS:
+                raise CourseError(
+                    f"exercise {name} of {self.name} has the keys {sorted(row)}, expected {sorted(EXERCISE_KEYS)}"
+                )
+            row = row | {"forbids": tuple(row["forbids"]), "hints": tuple(row["hints"])}
+            found[name] = Exercise(name=name, chapter=self, **row)
+        return found
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course folder."""
+
+    root: Path
+
+    @cached_property
+    def chapters(self) -> dict[str, Chapter]:
+        """The chapters by name, in order."""
+        folders = sorted(path.parent.name for path in self.root.glob("solutions/[0-9][0-9]_*/chapter.toml"))
+        return {name: Chapter(self, name) for name in folders}
+
+    @cached_property
+    def exercises(self) -> dict[str, Exercise]:
+        """Every exercise of the course by name; a name that occurs twice is an error."""
+        found: dict[str, Exercise] = {}
+        for chapter in self.chapters.values():
+            for name, exercise in chapter.exercises.items():
+                if name in found:
+                    raise CourseError(f"exercise {name} is in {found[name].chapter.name} and in {chapter.name}")
+                found[name] = exercise
+        return found
+
+    @cached_property
+    def name(self) -> str:
+        """The first heading of course.md."""
+        for line in (self.root / MARKER).read_text(encoding="utf-8").splitlines():
+            if line.startswith("# "):
+                return line[2:].strip()
+        return self.root.name
+
+    def reference_before(self, chapter: Chapter) -> tuple[str, ...]:
+        """The modules of reference/ that an exercise of `chapter` may use: those of earlier chapters."""
+        earlier = [other for other in self.chapters.values() if other.number < chapter.number]
+        own = set(chapter.reference)
+        return tuple(module for other in earlier for module in other.reference if module not in own)
+
+    def chapter_of(self, text: str) -> Chapter | None:
+        """The chapter that `text` names: 08_kv_cache, 08, 8 or kv_cache."""
+        for chapter in self.chapters.values():
+            if text in (chapter.name, chapter.topic, chapter.name[:2], str(chapter.number)):
+                return chapter
+        return None
+
+    def importable(self) -> None:
+        """Make `import reference` find this course's modules."""
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+
+
+def find_course(start: Path | None = None) -> Course:
+    """Return the course of the nearest folder upward that holds course.md, else the copy inside the wheel.
+
+    Raises CourseError where there is neither.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / MARKER).is_file() and (folder / "solutions").is_dir():
+            return Course(folder)
+    if (PACKAGED / MARKER).is_file():
+        return Course(PACKAGED)
+    raise CourseError(f"no course here: neither {start} nor a folder above it holds course.md; `gptdojo init DIR` makes one")

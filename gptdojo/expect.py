@@ -1,0 +1,237 @@
+"""Comparisons for properties. Each failure carries what the learner is shown."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .faults import Evidence, LearnerError, Mismatch
+from .implementation import Implementation, Proxy
+from .worker.values import Opaque
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Two boolean matrices: which row should see which column, and which does."""
+
+    expected: Tensor
+    got: Tensor
+    rows: str = "query"
+    columns: str = "key"
+
+
+def expect(
+    condition: bool,
+    message: str,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    expected: Any = None,
+    got: Any = None,
+    grid: Grid | None = None,
+) -> None:
+    """Fail with `message` unless `condition` holds."""
+    if not bool(condition):
+        raise Mismatch(message, Evidence(dict(inputs or {}), expected, got, grid))
+
+
+def expect_reference(
+    impl: Implementation,
+    oracle: Callable,
+    *args: Any,
+    at: Callable[[Any], Any] | None = None,
+    what: str = "the result",
+    grid: Grid | None = None,
+    tolerance: float | None = None,
+) -> Any:
+    """Compare `impl(*args)` with `oracle(*args)`, which is computed first and in float64; return what the learner returned.
+
+    Floating results must have the dtype of the first floating argument. `at` is applied to both results before they are
+    compared, for a rung that looks at a part only.
+    """
+    expected = oracle(*in_float64(args))
+    got = impl(*args)
+    if at is not None:
+        compare_kind(got, expected, what, impl.label(impl.name, args), dtype=None)
+        expected, got = at(expected), at(got)
+    dtype = next((t.dtype for t in tensors_in(args) if t.is_floating_point()), None)
+    inputs = impl.label(impl.name if impl.name in impl.parameters else "__init__", args)
+    expect_close(impl, got, expected, inputs=inputs, what=what, dtype=dtype, tolerance=tolerance, grid=grid)
+    return got
+
+
+def expect_close(
+    impl: Implementation,
+    got: Any,
+    expected: Any,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    what: str = "the result",
+    dtype: torch.dtype | None = None,
+    tolerance: float | None = None,
+    grid: Grid | None = None,
+) -> None:
+    """Compare type, dtype, shape, finiteness and values of two results, which may be tuples, lists or dicts of such.
+
+    `dtype` is what a floating result must have (None: any floating dtype). The error is max|got - expected| / max(1, max|expected|)
+    and is bounded by `tolerance`, by default the exercise's.
+    """
+    limit = impl.tolerance if tolerance is None else tolerance
+    pairs = [(what, got, expected)]
+    while pairs:
+        name, ours, theirs = pairs.pop(0)
+        compare_kind(ours, theirs, name, inputs or {}, dtype)
+        if isinstance(theirs, tuple | list):
+            pairs[:0] = [(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+        elif isinstance(theirs, dict):
+            pairs[:0] = [(f"{name}[{key!r}]", ours[key], theirs[key]) for key in theirs]
+        elif isinstance(theirs, Tensor | float):
+            _compare_numbers(impl, ours, theirs, name, Evidence(dict(inputs or {}), theirs, ours, grid), limit)
+        elif ours != theirs:
+            raise Mismatch(f"{name} is {ours!r:.80}, expected {theirs!r:.80}", Evidence(dict(inputs or {}), theirs, ours, grid))
+
+
+def expect_raises(impl: Implementation, kind: type[Exception], *args: Any, because: str) -> None:
+    """Fail unless `impl(*args)` raises `kind` (or a class derived from it)."""
+    inputs = impl.label(impl.name if impl.name in impl.parameters else "__init__", args)
+    expect_raised(kind, lambda: impl(*args), inputs=inputs, because=because)
+
+
+def expect_raised(kind: type[Exception], call: Callable[[], Any], *, inputs: Mapping[str, Any], because: str) -> None:
+    """Fail unless `call()`, which uses the learner's code, raises `kind` (or a class derived from it)."""
+    try:
+        got = call()
+    except LearnerError as error:
+        if kind.__name__ in error.types:
+            return
+        if "NotImplementedError" in error.types:
+            raise
+        raised = f"it raised {error.types[0]}"
+    else:
+        raised = "it returned a result"
+        error = got
+    message = f"expected {kind.__name__} because {because}, but {raised}"
+    got = f"{error.types[0]}: {error.said}" if isinstance(error, LearnerError) else error
+    raise Mismatch(message, Evidence(dict(inputs), f"{kind.__name__}", got))
+
+
+def in_float64(value: Any) -> Any:
+    """Return a copy of a value with its floating tensors in float64; the other tensors are cloned."""
+    if isinstance(value, Tensor):
+        return value.detach().to(torch.float64) if value.is_floating_point() else value.clone()
+    if isinstance(value, tuple | list):
+        return type(value)(in_float64(item) for item in value)
+    if isinstance(value, dict):
+        return {key: in_float64(item) for key, item in value.items()}
+    return value
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors of a value, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [tensor for item in value for tensor in tensors_in(item)] if isinstance(value, tuple | list) else []
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, in words."""
+    if isinstance(value, Tensor):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"a {dtype} tensor of shape {tuple(value.shape)}"
+    if value is None:
+        return "None"
+    if isinstance(value, Opaque | Proxy):
+        return repr(value).strip("<>")
+    article = "an" if type(value).__name__[0] in "aeiou" else "a"
+    size = f" of {len(value)}" if isinstance(value, tuple | list | dict) else ""
+    return f"{article} {type(value).__name__}{size}"
+
+
+def compare_kind(got: Any, expected: Any, what: str, inputs: Mapping[str, Any], dtype: torch.dtype | None) -> None:
+    """Fail unless `got` is the same kind of thing as `expected`: type, dtype, shape, length, keys."""
+
+    def fail(problem: str) -> None:
+        raise Mismatch(f"{what} is {problem}", Evidence(dict(inputs), expected, got))
+
+    if isinstance(expected, Tensor):
+        wanted = kind_of(expected if dtype is None or not expected.is_floating_point() else expected.to(dtype))
+        if not isinstance(got, Tensor):
+            hint = "; is the `return` missing?" if got is None else ""
+            fail(f"{kind_of(got)}, expected {wanted}{hint}")
+        if got.shape != expected.shape or not _same_family(got.dtype, expected.dtype):
+            fail(f"{kind_of(got)}, expected {wanted}")
+        if dtype is not None and expected.is_floating_point() and got.dtype != dtype:
+            fail(f"{kind_of(got)}, expected the dtype of the input: {wanted}")
+    elif isinstance(expected, tuple | list):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
+            fail(f"{kind_of(got)}, expected {kind_of(expected)}")
+    elif isinstance(expected, dict):
+        if not isinstance(got, dict) or got.keys() != expected.keys():
+            keys = f" with the keys {sorted(got, key=str)}" if isinstance(got, dict) else ""
+            fail(f"{kind_of(got)}{keys}, expected the keys {sorted(expected, key=str)}")
+    elif isinstance(expected, bool) or expected is None or isinstance(expected, str):
+        if type(got) is not type(expected):
+            fail(f"{kind_of(got)}, expected {kind_of(expected)}")
+    elif isinstance(expected, int | float):
+        number = isinstance(got, Tensor) and got.dim() == 0 or type(got) in (int, float)
+        if not number or (isinstance(expected, int) and not _is_integer(got)):
+            fail(f"{kind_of(got)}, expected {kind_of(expected)}")
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int or isinstance(value, Tensor) and _family(value.dtype) == "integer"
+
+
+def _same_family(one: torch.dtype, other: torch.dtype) -> bool:
+    return _family(one) == _family(other)
+
+
+def _family(dtype: torch.dtype) -> str:
+    if dtype == torch.bool:
+        return "bool"
+    return "floating" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
+
+
+def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, evidence: Evidence, limit: float) -> None:
+    ours = torch.as_tensor(got).detach().to(torch.float64)
+    theirs = torch.as_tensor(expected).detach().to(torch.float64)
+    if evidence.grid is None and isinstance(expected, Tensor) and expected.dtype == torch.bool and expected.dim() >= 2:
+        evidence.grid = _first_difference(expected, torch.as_tensor(got))
+    same = (ours == theirs) | (ours.isnan() & theirs.isnan())
+    if bool(same.all()):
+        impl.errors.append(0.0)
+        return
+    unfinite = ~ours.isfinite() & theirs.isfinite()
+    if bool(unfinite.any()):
+        where = _place(unfinite)
+        value = "NaN" if bool(ours[where].isnan()) else "infinite"
+        raise Mismatch(f"{what} is {value} {_at(where)}, expected {theirs[where].item():.6g}", evidence)
+    scale = max(1.0, theirs[theirs.isfinite()].abs().max().item() if bool(theirs.isfinite().any()) else 1.0)
+    difference = torch.where(same, 0.0, (ours - theirs).abs() / scale).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    error = difference.max().item()
+    impl.errors.append(error)
+    if error > limit:
+        where = _place(difference == error)
+        if isinstance(expected, Tensor) and expected.dtype == torch.bool:
+            message = f"{what} is {bool(ours[where])} {_at(where)}, expected {bool(theirs[where])}"
+        else:
+            message = f"{what} is {ours[where].item():.6g} {_at(where)}, expected {theirs[where].item():.6g}"
+        raise Mismatch(message, evidence)
+
+
+def _place(marked: Tensor) -> tuple[int, ...]:
+    return tuple(int(i) for i in marked.nonzero()[0])
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f"at [{', '.join(map(str, index))}]" if index else ""
+
+
+def _first_difference(expected: Tensor, got: Tensor) -> Grid:
+    """The first pair of matrices that differ, of two batches of boolean matrices."""
+    matrices = zip(expected.reshape(-1, *expected.shape[-2:]), got.reshape(-1, *got.shape[-2:]), strict=True)
+    pairs = [pair for pair in matrices if not torch.equal(*pair)] or [(expected.reshape(-1, *expected.shape[-2:])[0],) * 2]
+    return Grid(*pairs[0])

@@ -1,0 +1,90 @@
+"""Frames on a pipe: four bytes of length, then one msgpack map."""
+
+import os
+import select
+import struct
+import time
+from typing import Any
+
+import msgpack
+
+MAX_FRAME = 128 * 2**20
+HEADER = struct.Struct(">I")
+
+
+class BadFrame(Exception):
+    """What came over the pipe is not a frame."""
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class Late(Exception):
+    """Nothing came before the deadline."""
+
+
+class FramePipe:
+    """Frames over two file descriptors.
+
+    `deadline` is a time of `time.monotonic`, None waits for ever. A side that sets deadlines is not patient: it never blocks in
+    a write that the other side does not read.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, *, patient: bool = True) -> None:
+        self.read_fd = read_fd
+        self.write_fd = write_fd
+        self.deadline: float | None = None
+        os.set_blocking(write_fd, patient)
+
+    def send(self, message: dict) -> None:
+        """Write one frame; raises Closed or Late."""
+        body = msgpack.packb(message, use_bin_type=True)
+        if len(body) > MAX_FRAME:
+            raise BadFrame(f"a frame of {len(body)} bytes")
+        view = memoryview(HEADER.pack(len(body)) + body)
+        while view:
+            self._wait(self.write_fd, writing=True)
+            try:
+                view = view[os.write(self.write_fd, view[: 2**16]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise Closed(str(error)) from None
+
+    def receive(self) -> dict:
+        """Read one frame; raises Closed, Late or BadFrame."""
+        (length,) = HEADER.unpack(self._exactly(HEADER.size))
+        if length > MAX_FRAME:
+            raise BadFrame(f"a frame of {length} bytes")
+        body = self._exactly(length)
+        try:
+            message = msgpack.unpackb(
+                body, raw=False, strict_map_key=True, max_ext_len=0, max_map_len=32, max_array_len=1_000_000
+            )
+        except Exception as error:  # msgpack raises many types on hostile bytes, RecursionError and UnicodeDecodeError too
+            raise BadFrame(f"{type(error).__name__}: {error}") from None
+        if type(message) is not dict:
+            raise BadFrame("a frame that is not a map")
+        return message
+
+    def _exactly(self, count: int) -> bytes:
+        chunks = bytearray()
+        while len(chunks) < count:
+            self._wait(self.read_fd, writing=False)
+            try:
+                chunk = os.read(self.read_fd, min(count - len(chunks), 2**20))
+            except OSError as error:
+                raise Closed(str(error)) from None
+            if not chunk:
+                raise Closed("end of file")
+            chunks += chunk
+        return bytes(chunks)
+
+    def _wait(self, fd: int, writing: bool) -> None:
+        if self.deadline is None:
+            return
+        left = self.deadline - time.monotonic()
+        sets: tuple[Any, Any] = ([], [fd]) if writing else ([fd], [])
+        if left <= 0 or not any(select.select(*sets, [], left)[:2]):
+            raise Late("the time is up")

@@ -1,0 +1,106 @@
+"""GPT: embeddings, blocks, a final norm, and the token embedding once more as the head (chapter 5).
+
+Source: Radford et al. 2019 (GPT-2 report), section 2.3. Parameters carry GPT-2's names; weights are (out, in).
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from reference.attention import Attend, causal
+from reference.block import BLOCK_KEYS, layer_norm, transformer_block
+from reference.config import GPTConfig
+from reference.embedding import embed_tokens
+
+
+def gpt_forward(
+    tokens: Int[Tensor, "batch position"],
+    params: Mapping[str, Float[Tensor, "..."]],
+    n_head: int,
+    *,
+    first_position: int = 0,
+    attend: Attend = causal,
+) -> Float[Tensor, "batch position vocab"]:
+    """Logits of the token after each position.
+
+    `first_position` is where in the context the first token stands; `attend` is how each layer attends. Raises
+    ValueError if tokens are not (batch, position), or reach past the context.
+    """
+    x = embed_tokens(tokens, params["wte.weight"], params["wpe.weight"], first_position)  # (batch, position, d_model)
+    n_layer = sum(key.startswith("h.") and key.endswith(".ln_1.weight") for key in params)
+    for layer in range(n_layer):
+        block_params = {key: params[f"h.{layer}.{key}"] for key in BLOCK_KEYS}
+        x = transformer_block(x, block_params, n_head, attend, layer)
+    x = layer_norm(x, params["ln_f.weight"], params["ln_f.bias"])
+    return F.linear(x, params["wte.weight"])  # (batch, position, vocab)
+
+
+def initial_std(name: str, n_layer: int) -> float:
+    """Standard deviation that the weight `name` is drawn with, around 0.
+
+    Each of the 2 n_layer residual projections adds its variance to the residual stream; scaled by 1/sqrt(2 n_layer),
+    all of them together add what one would.
+
+    >>> initial_std("wte.weight", n_layer=12), initial_std("h.3.mlp.c_proj.weight", n_layer=8)
+    (0.02, 0.005)
+    """
+    return 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj.weight") else 0.02
+
+
+class GPT(nn.Module):
+    """The parameters of a GPT, drawn as GPT-2's are; what it computes is `gpt_forward`.
+
+    >>> import torch
+    >>> model = GPT(GPTConfig(n_layer=2, n_head=2, d_model=8, n_ctx=16, vocab_size=10))
+    >>> model(torch.tensor([[3, 1, 4]])).shape
+    torch.Size([1, 3, 10])
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.d_model)
+        self.wpe = nn.Embedding(config.n_ctx, config.d_model)
+        self.h = nn.ModuleList(_block_parameters(config.d_model) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.d_model)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from torch's global generator; biases are 0, gains of the layer norms are 1."""
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 1:  # the gain of a layer norm
+                nn.init.ones_(parameter)
+            else:
+                nn.init.normal_(parameter, std=initial_std(name, self.config.n_layer))
+
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """The parameters by GPT-2's names, the tensors themselves."""
+        return dict(self.named_parameters())
+
+    def forward(
+        self, tokens: Int[Tensor, "batch position"], first_position: int = 0, attend: Attend = causal
+    ) -> Float[Tensor, "batch position vocab"]:
+        """See `gpt_forward`."""
+        return gpt_forward(tokens, self.params, self.config.n_head, first_position=first_position, attend=attend)
+
+
+def _block_parameters(d_model: int) -> nn.ModuleDict:
+    """Holds what `transformer_block` takes, under the names of BLOCK_KEYS."""
+    return nn.ModuleDict(
+        {
+            "ln_1": nn.LayerNorm(d_model),
+            "attn": nn.ModuleDict(
+                {"c_attn": nn.Linear(d_model, 3 * d_model), "c_proj": nn.Linear(d_model, d_model)},
+            ),
+            "ln_2": nn.LayerNorm(d_model),
+            "mlp": nn.ModuleDict(
+                {"c_fc": nn.Linear(d_model, 4 * d_model), "c_proj": nn.Linear(4 * d_model, d_model)},
+            ),
+        }
+    )

@@ -1,0 +1,276 @@
+"""How right is told from wrong in chapter 2: masks, and a softmax that obeys them."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gptdojo import claim
+from gptdojo.expect import expect_close, expect_raises, expect_reference
+from gptdojo.strategies import values
+from reference import mask as reference
+
+LONG = st.integers(2050, 3000)  # past every buffer of 1024 or 2048, and past the integers of float16
+HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
+EXTREMES = torch.tensor([1e4, -1e4, 1e30, -1e30, float("inf"), float("-inf"), float("nan")])
+SPAN = "[first key seen, last key seen, number of keys seen] of each query"
+
+
+@st.composite
+def fewer_queries(draw, max_key: int = 12) -> tuple[int, int]:
+    """More keys than queries, and more than one query: a chunk of new tokens after a cache."""
+    n_key = draw(st.integers(3, max_key))
+    return draw(st.integers(2, n_key - 1)), n_key
+
+
+@st.composite
+def too_many_queries(draw) -> tuple[int, int]:
+    """Lengths that no text has: more queries than keys, or no query at all."""
+    n_key = draw(st.integers(1, 6))
+    return draw(st.sampled_from([n_key + 1, n_key + 2, 2 * n_key + 1, 0])), n_key
+
+
+@st.composite
+def scores_and_mask(draw, batch: tuple[int, ...] = (), shared: bool = False, extreme: bool = False, empty: bool = False):
+    """Scores of shape (*batch, query, key) and a mask of the same shape, or of one that broadcasts to it (`shared`).
+
+    `extreme`: what is hidden may be huge, infinite or NaN. `empty`: some queries see nothing; otherwise each sees a key.
+    """
+    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(2, 8) | st.integers(9, 80))
+    shape = (*batch, n_query, n_key)
+    kept = [draw(st.booleans()) if shared else True for _ in shape]
+    start = draw(st.integers(0, len(batch))) if shared else 0
+    v = draw(values())
+    scores = v.normal(*shape)
+    mask = v.booleans(*[size if keep else 1 for size, keep in zip(shape, kept, strict=True)][start:])
+    own = torch.arange(mask.shape[-2])[:, None] % mask.shape[-1] == torch.arange(mask.shape[-1])
+    mask = mask & v.booleans(*mask.shape[:-1], 1) if empty else mask | own
+    if extreme:
+        scores = torch.where(mask, scores, EXTREMES[v.integers(0, len(EXTREMES) - 1, shape)])
+    return (v.scattered(scores), mask) if shared else (scores, mask)
+
+
+def spans(mask: Tensor) -> Tensor:
+    """First key seen, last key seen and number of keys seen, (..., query, 3): all there is to say of an unbroken row."""
+    seen = mask.int()
+    last = mask.shape[-1] - 1 - seen.flip(-1).argmax(-1)
+    return torch.stack([seen.argmax(-1), last, seen.sum(-1)], dim=-1)
+
+
+# --- causal_mask ------------------------------------------------------------------------------------------------------
+
+
+@claim("causal_mask", rung=1, examples=8)
+@given(n=st.integers(1, 8))
+def test_causal_mask_square(impl, n):
+    """With as many queries as keys, each position sees itself and what came before."""
+    expect_reference(impl, reference.causal_mask, n, n)
+
+
+@claim("causal_mask", rung=2, examples=8)
+@given(n_key=st.integers(2, 9))
+def test_causal_mask_one_new_token(impl, n_key):
+    """One query over a cache is the newest token: it sees every key."""
+    expect_reference(impl, reference.causal_mask, 1, n_key)
+
+
+@claim("causal_mask", rung=3)
+@given(lengths=fewer_queries())
+def test_causal_mask_chunk_after_a_cache(impl, lengths):
+    """Several queries over a cache are the newest tokens: the diagonal ends at the bottom right."""
+    expect_reference(impl, reference.causal_mask, *lengths)
+
+
+@claim("causal_mask", rung=4, examples=5)
+@given(n_query=st.integers(4, 6), n_key=LONG)
+def test_causal_mask_long_text(impl, n_query, n_key):
+    """A text may be thousands of tokens long."""
+    expect_reference(impl, reference.causal_mask, n_query, n_key, at=spans, what=SPAN)
+
+
+@claim("causal_mask", rung=5, examples=10)
+@given(lengths=too_many_queries())
+def test_causal_mask_refuses_other_lengths(impl, lengths):
+    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
+    expect_raises(impl, ValueError, *lengths, because="1 <= n_query <= n_key does not hold")
+
+
+# --- padding_causal_mask ----------------------------------------------------------------------------------------------
+
+
+@claim("padding_causal_mask", rung=1, examples=10)
+@given(batch=st.integers(2, 3), n=st.integers(2, 6))
+def test_padding_causal_mask_no_padding(impl, batch, n):
+    """Without padding it is the causal mask, once a batch row, with an axis of size 1 for the heads."""
+    expect_reference(impl, reference.padding_causal_mask, torch.ones(batch, n, dtype=torch.bool), n)
+
+
+@claim("padding_causal_mask", rung=2)
+@given(batch=st.integers(2, 3), n=st.integers(2, 7), v=values())
+def test_padding_causal_mask_left_padding(impl, batch, n, v):
+    """Padding on the left, of another length in each batch row, is seen by no one."""
+    n_pad = v.integers(0, n - 1, (batch, 1))
+    expect_reference(impl, reference.padding_causal_mask, torch.arange(n) >= n_pad, n)
+
+
+@claim("padding_causal_mask", rung=3)
+@given(batch=st.integers(2, 3), n=st.integers(2, 7), v=values())
+def test_padding_causal_mask_pads_anywhere(impl, batch, n, v):
+    """Wherever a pad stands, it is hidden as a key, and its own row follows the same rule as every other."""
+    expect_reference(impl, reference.padding_causal_mask, v.scattered(v.booleans(batch, n, true=0.6)), n)
+
+
+@claim("padding_causal_mask", rung=4)
+@given(batch=st.integers(2, 3), lengths=fewer_queries(), v=values())
+def test_padding_causal_mask_chunk_after_a_cache(impl, batch, lengths, v):
+    """With fewer queries than keys the queries are the newest tokens, and pads in the cache stay hidden."""
+    n_query, n_key = lengths
+    expect_reference(impl, reference.padding_causal_mask, v.booleans(batch, n_key, true=0.6), n_query)
+
+
+@claim("padding_causal_mask", rung=5, examples=5)
+@given(n_query=st.integers(4, 6), n_key=LONG, v=values())
+def test_padding_causal_mask_long_text(impl, n_query, n_key, v):
+    """A text may be thousands of tokens long."""
+    is_token = torch.arange(n_key) >= v.integers(0, n_key - n_query, (2, 1))
+    expect_reference(impl, reference.padding_causal_mask, is_token, n_query, at=spans, what=SPAN)
+
+
+@claim("padding_causal_mask", rung=6, examples=10)
+@given(batch=st.integers(1, 2), lengths=too_many_queries())
+def test_padding_causal_mask_refuses_other_lengths(impl, batch, lengths):
+    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
+    n_query, n_key = lengths
+    is_token = torch.ones(batch, n_key, dtype=torch.bool)
+    expect_raises(impl, ValueError, is_token, n_query, because="1 <= n_query <= n_key does not hold")
+
+
+# --- sliding_window_mask ----------------------------------------------------------------------------------------------
+
+
+@claim("sliding_window_mask", rung=1)
+@given(data=st.data())
+def test_sliding_window_mask_square(impl, data):
+    """With as many queries as keys, each position sees itself and the window - 1 keys before it."""
+    n = data.draw(st.integers(3, 10))
+    expect_reference(impl, reference.sliding_window_mask, n, n, data.draw(st.integers(2, n - 1)))
+
+
+@claim("sliding_window_mask", rung=2, examples=15)
+@given(n=st.integers(2, 7), data=st.data())
+def test_sliding_window_mask_edges(impl, n, data):
+    """The window may be 1 (oneself), just shorter than the text, as long, just longer, or far longer."""
+    expect_reference(impl, reference.sliding_window_mask, n, n, data.draw(st.sampled_from([1, n - 1, n, n + 1, 50 * n])))
+
+
+@claim("sliding_window_mask", rung=3, examples=15)
+@given(n_key=st.integers(2, 12), window=st.integers(1, 13))
+def test_sliding_window_mask_one_new_token(impl, n_key, window):
+    """One query over a cache is the newest token: it sees the last `window` keys."""
+    expect_reference(impl, reference.sliding_window_mask, 1, n_key, window)
+
+
+@claim("sliding_window_mask", rung=4)
+@given(lengths=fewer_queries(), window=st.integers(1, 13))
+def test_sliding_window_mask_chunk_after_a_cache(impl, lengths, window):
+    """Several queries over a cache are the newest tokens: both edges of the band sit bottom right."""
+    expect_reference(impl, reference.sliding_window_mask, *lengths, window)
+
+
+@claim("sliding_window_mask", rung=5, examples=5)
+@given(n_query=st.integers(4, 6), n_key=LONG, window=st.integers(1, 3000))
+def test_sliding_window_mask_long_text(impl, n_query, n_key, window):
+    """A text, and a window, may be thousands of tokens long."""
+    expect_reference(impl, reference.sliding_window_mask, n_query, n_key, window, at=spans, what=SPAN)
+
+
+@claim("sliding_window_mask", rung=6, examples=10)
+@given(lengths=fewer_queries(), window=st.integers(-3, 0))
+def test_sliding_window_mask_refuses_empty_windows(impl, lengths, window):
+    """A window below 1, in which a query would not even see itself, is a ValueError."""
+    expect_raises(impl, ValueError, *lengths, window, because="the window is below 1")
+
+
+@claim("sliding_window_mask", rung=7, examples=10)
+@given(lengths=too_many_queries(), window=st.integers(1, 4))
+def test_sliding_window_mask_refuses_other_lengths(impl, lengths, window):
+    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
+    expect_raises(impl, ValueError, *lengths, window, because="1 <= n_query <= n_key does not hold")
+
+
+# --- masked_softmax ---------------------------------------------------------------------------------------------------
+
+
+@claim("masked_softmax", rung=1)
+@given(case=scores_and_mask())
+def test_masked_softmax_everything_allowed(impl, case):
+    """Where everything is allowed, each row is the softmax of its scores over the keys."""
+    scores, mask = case
+    expect_reference(impl, reference.masked_softmax, scores, torch.ones_like(mask))
+
+
+@claim("masked_softmax", rung=2)
+@given(case=scores_and_mask())
+def test_masked_softmax_hides_keys(impl, case):
+    """Hidden keys get exactly 0, and the allowed ones share a weight of 1 as if the others were not there."""
+    scores, mask = case
+    got = expect_reference(impl, reference.masked_softmax, scores, mask)
+    hidden = got.masked_fill(mask, 0.0)
+    inputs = {"scores": scores, "mask": mask}
+    expect_close(impl, hidden, torch.zeros_like(hidden), inputs=inputs, tolerance=0.0, what="the weight of a hidden key")
+
+
+@claim("masked_softmax", rung=3)
+@given(case=st.lists(st.integers(2, 3), max_size=3).flatmap(lambda batch: scores_and_mask(tuple(batch), shared=True)))
+def test_masked_softmax_broadcasts(impl, case):
+    """Scores may have axes for batch and head, and be non-contiguous; the mask is shared along every axis where its size is 1."""
+    expect_reference(impl, reference.masked_softmax, *case)
+
+
+@claim("masked_softmax", rung=4)
+@given(case=scores_and_mask((2,), extreme=True))
+def test_masked_softmax_hidden_scores_never_leak(impl, case):
+    """A hidden score changes nothing, be it huge, infinite or NaN."""
+    expect_reference(impl, reference.masked_softmax, *case)
+
+
+@claim("masked_softmax", rung=5)
+@given(
+    case=scores_and_mask((2,)),
+    spread_and_shift=st.sampled_from([(1.0, -200.0), (1.0, 200.0), (1e8, 0.0), (1e30, 0.0), (1e30, -1e31)]),
+)
+def test_masked_softmax_allowed_scores_of_any_size(impl, case, spread_and_shift):
+    """Allowed scores may be huge, or hugely negative: only their differences count."""
+    scores, mask = case
+    spread, shift = spread_and_shift
+    expect_reference(impl, reference.masked_softmax, scores * spread + shift, mask)
+
+
+@claim("masked_softmax", rung=6)
+@given(case=scores_and_mask((2, 3), shared=True, extreme=True, empty=True))
+def test_masked_softmax_empty_rows(impl, case):
+    """A query that sees no key gets a row of zeros, whatever its hidden scores are; the other rows are as before."""
+    expect_reference(impl, reference.masked_softmax, *case)
+
+
+@claim("masked_softmax", rung=7)
+@given(case=scores_and_mask((2,), extreme=True, empty=True), dtype=HALF_DTYPES)
+def test_masked_softmax_half_precision(impl, case, dtype):
+    """In float16 and bfloat16 it works as well, and returns the dtype that came in."""
+    scores, mask = case
+    scores = scores.to(dtype)
+    ten_roundings = 10 * torch.finfo(dtype).eps
+    expect_reference(impl, reference.masked_softmax, scores, mask, tolerance=ten_roundings)
+
+
+@claim("masked_softmax", rung=8)
+@given(case=scores_and_mask((2,), extreme=True, empty=True), v=values())
+def test_masked_softmax_gradients(impl, case, v):
+    """Gradients reach the allowed scores only; a hidden score gets exactly 0 and never NaN, in an empty row too."""
+    scores, mask = case
+    cotangent = v.normal(*scores.shape)
+    exact = scores.double().requires_grad_()
+    (expected,) = torch.autograd.grad(reference.masked_softmax(exact, mask), exact, cotangent.double())
+    _, (got,) = impl.vjp((scores, mask), cotangent, wrt=(0,))
+    inputs = {"scores": scores, "mask": mask, "gradient of the result": cotangent}
+    expect_close(impl, got, expected, inputs=inputs, what="the gradient of the scores", dtype=scores.dtype)

@@ -1,0 +1,181 @@
+"""GPTs small enough to grade with: weights at O(1), a cache that the grader owns, a model that is nothing but memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from hypothesis import strategies as st
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gptdojo import Provided
+from gptdojo.strategies import Values, values
+from reference.attention import causal
+from reference.model import gpt_forward
+
+Params = dict[str, Tensor]
+
+
+def random_params(v: Values, n_layer: int, d_model: int, n_ctx: int, vocab_size: int) -> Params:
+    """Parameters of a GPT under GPT-2's names. Gains, biases and embeddings have a standard deviation of 1.
+
+    The matrices have 0.5, so that at d_model 8 the attention scores stay near 4: no softmax is flat, none is saturated.
+    """
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        return v.normal(rows, columns, scale=0.5)
+
+    params = {"wte.weight": v.normal(vocab_size, d_model), "wpe.weight": v.normal(n_ctx, d_model)}
+    for layer in range(n_layer):
+        block = {
+            "ln_1.weight": v.normal(d_model),
+            "ln_1.bias": v.normal(d_model),
+            "attn.c_attn.weight": matrix(3 * d_model, d_model),
+            "attn.c_attn.bias": v.normal(3 * d_model),
+            "attn.c_proj.weight": matrix(d_model, d_model),
+            "attn.c_proj.bias": v.normal(d_model),
+            "ln_2.weight": v.normal(d_model),
+            "ln_2.bias": v.normal(d_model),
+            "mlp.c_fc.weight": matrix(4 * d_model, d_model),
+            "mlp.c_fc.bias": v.normal(4 * d_model),
+            "mlp.c_proj.weight": matrix(d_model, 4 * d_model),
+            "mlp.c_proj.bias": v.normal(d_model),
+        }
+        params |= {f"h.{layer}.{name}": tensor for name, tensor in block.items()}
+    return params | {"ln_f.weight": v.normal(d_model), "ln_f.bias": v.normal(d_model)}
+
+
+@dataclass(frozen=True)
+class SmallGPT:
+    """A GPT with drawn parameters, and what is known of it."""
+
+    n_layer: int
+    n_head: int
+    d_model: int
+    n_ctx: int
+    vocab_size: int
+    params: Params = field(repr=False)
+
+    def logits(self, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position vocab"]:
+        """What the reference computes without a cache, in float64."""
+        return gpt_forward(tokens, self._in_float64(), self.n_head)
+
+    def caches(self, batch: int, tokens: Int[Tensor, "batch position"] | None = None) -> list["ProvidedCache"]:
+        """A cache for each layer, holding `tokens` (default: nothing) as the reference computes their keys and values."""
+        caches = [ProvidedCache(batch, self.n_head, self.d_model // self.n_head) for _ in range(self.n_layer)]
+        if tokens is not None:
+
+            def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                caches[layer].append(k, v)
+                return causal(layer, q, k, v)
+
+            gpt_forward(tokens, self._in_float64(), self.n_head, attend=attend)
+        return caches
+
+    def _in_float64(self) -> Params:
+        return {name: tensor.double() for name, tensor in self.params.items()}
+
+
+@st.composite
+def small_gpts(
+    draw: Callable,
+    n_ctx: int,
+    n_layer: st.SearchStrategy[int] = st.integers(2, 3),  # noqa: B008
+    n_head: st.SearchStrategy[int] = st.integers(2, 3),  # noqa: B008
+) -> SmallGPT:
+    """A GPT whose context is `n_ctx`; d_head is 2 to 4, the vocabulary 5 to 7."""
+    layers, heads, vocab_size = draw(n_layer), draw(n_head), draw(st.integers(5, 7))
+    d_model = heads * draw(st.integers(2, 4))
+    params = random_params(draw(values()), layers, d_model, n_ctx, vocab_size)
+    return SmallGPT(layers, heads, d_model, n_ctx, vocab_size, params)
+
+
+class ProvidedCache(Provided):
+    """The cache of one layer as a grader hands it out: any number of positions, strict about shapes, counting.
+
+    `appended` counts the positions that were ever appended.
+    """
+
+    exposes = ("append", "view", "crop", "reset", "__len__")
+
+    def __init__(self, batch: int, n_head: int, d_head: int) -> None:
+        self._keys = self._values = torch.zeros(batch, n_head, 0, d_head)
+        self.appended = 0
+
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Add positions at the end, in float32. Raises ValueError if k or v is not (batch, head, new, d_head)."""
+        batch, n_head, _, d_head = self._keys.shape
+        for name, got in (("k", k), ("v", v)):
+            shape = tuple(got.shape) if isinstance(got, Tensor) else type(got).__name__
+            fits = isinstance(got, Tensor) and got.dim() == 4
+            if not fits or (got.shape[0], got.shape[1], got.shape[3]) != (batch, n_head, d_head):
+                expected = f"(batch, head, new, d_head) = ({batch}, {n_head}, new, {d_head})"
+                raise ValueError(f"cache.append expected {name} of shape {expected}, got {shape}")
+        if k.shape != v.shape:
+            raise ValueError(f"cache.append expected as many keys as values, got {k.shape[2]} and {v.shape[2]}")
+        self._keys = torch.cat([self._keys, k.detach().float()], dim=2)
+        self._values = torch.cat([self._values, v.detach().float()], dim=2)
+        self.appended += k.shape[2]
+
+    def view(self) -> tuple[Tensor, Tensor]:
+        """The keys and values held."""
+        return self._keys, self._values
+
+    def crop(self, length: int) -> None:
+        """Keep the first `length` positions. Raises ValueError if it is negative or more than are held."""
+        if not 0 <= length <= len(self):
+            raise ValueError(f"cache.crop expected a length from 0 to the {len(self)} positions held, got {length}")
+        self._keys, self._values = self._keys[:, :, :length], self._values[:, :, :length]
+
+    def reset(self) -> None:
+        """Hold nothing."""
+        self.crop(0)
+
+    def __len__(self) -> int:
+        return self._keys.shape[2]
+
+
+class HistoryModel:
+    """A model whose logits look random and depend on everything that it was fed: nothing fed amiss stays unseen.
+
+    The logits of one row are 0.0 to vocab_size - 1 in an order that its history decides, so there are no ties.
+    """
+
+    def __init__(self, salt: int, batch: int, vocab_size: int, n_ctx: int = 1_000) -> None:
+        self.salt, self.batch, self.vocab_size, self.n_ctx = salt, batch, vocab_size, n_ctx
+        self.pieces: list[Tensor] = []
+
+    @property
+    def fed(self) -> list[list[int]]:
+        """All tokens fed, row by row."""
+        rows: list[list[int]] = torch.cat([torch.zeros(self.batch, 0, dtype=torch.long), *self.pieces], dim=1).tolist()
+        return rows
+
+    def forward(self, tokens: Int[Tensor, "batch n"]) -> Float[Tensor, "batch n vocab"]:
+        """The logits after each of the tokens, which continue what was fed before.
+
+        Raises ValueError if they are not integers of shape (batch, n), or go past the context.
+        """
+        if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
+            kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+            raise ValueError(f"forward expected a tensor of integer tokens, got {kind}")
+        if tokens.dim() != 2 or tokens.shape[0] != self.batch or tokens.shape[1] == 0:
+            expected = f"(batch, n) = ({self.batch}, n) with n at least 1"
+            raise ValueError(f"forward expected tokens of shape {expected}, got {tuple(tokens.shape)}")
+        held = sum(piece.shape[1] for piece in self.pieces)
+        if held + tokens.shape[1] > self.n_ctx:
+            raise ValueError(f"forward was fed {held + tokens.shape[1]} positions, the context is {self.n_ctx}")
+        self.pieces.append(tokens.long())
+        ends = range(held + 1, held + tokens.shape[1] + 1)
+        return torch.stack([torch.stack([self._logits(row[:end]) for end in ends]) for row in self.fed])
+
+    def greedy(self, prompt: Int[Tensor, "batch prompt"], n_new: int) -> Int[Tensor, "batch prompt+n_new"]:
+        """What greedy generation has to return; feeds nothing."""
+        rows = prompt.tolist()
+        for _ in range(n_new):
+            rows = [[*row, int(self._logits(row).argmax())] for row in rows]
+        return torch.tensor(rows)
+
+    def _logits(self, history: list[int]) -> Tensor:
+        seed = hash((self.salt, *history)) % 2**63  # hash() of integers is the same in every process
+        return torch.randperm(self.vocab_size, generator=torch.Generator().manual_seed(seed)).float()
