@@ -15,8 +15,6 @@ from .course import Chapter, Course, CourseError
 
 __all__ = ["Built", "Difference", "build", "check", "solution_source", "stub_source"]
 
-LEFT_BY_EDITORS = {".ipynb_checkpoints", "__pycache__", ".virtual_documents", ".DS_Store", "Thumbs.db"}
-
 
 @dataclass(frozen=True)
 class Built:
@@ -112,19 +110,18 @@ def _check_chapter(chapter: Chapter, releaser: Releaser) -> Iterator[Difference]
 
 
 def _strays(course: Course) -> Iterator[Difference]:
-    """Yield the files of exercises/ that no chapter makes.
+    """Yield the files of exercises/ that no chapter makes, but for hidden ones, which editors and tools leave.
 
     Where git keeps the course, only what git keeps: other files are the learner's own.
     """
     folder = course.root / "exercises"
     made = {chapter.notebook for chapter in course.chapters.values()}
     for path in sorted(_kept_by_git(folder) or folder.rglob("*")):
-        ignored = LEFT_BY_EDITORS.intersection(path.relative_to(folder).parts)
-        if path in made or ignored or not path.is_file():
-            continue
-        chapter = path.relative_to(folder).parts[0]
-        known = chapter if chapter in course.chapters else ""
-        yield Difference(known, "stray", path, "nothing in solutions/ makes it; delete it")
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path not in made and not hidden and path.is_file():
+            chapter = parts[0] if parts[0] in course.chapters else ""
+            yield Difference(chapter, "stray", path, "nothing in solutions/ makes it; delete it")
 
 
 def _kept_by_git(folder: Path) -> list[Path] | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .faults import Evidence, LearnerError, Mismatch
 from .implementation import Implementation, Proxy
+from .show import Raised
 from .worker.values import Opaque
 
 
@@ -108,12 +109,11 @@ def expect_raised(kind: type[Exception], call: Callable[[], Any], *, inputs: Map
         if "NotImplementedError" in error.types:
             raise
         raised = f"it raised {error.types[0]}"
+        got = Raised(f"{error.types[0]}: {error.said}")
     else:
         raised = "it returned a result"
-        error = got
     message = f"expected {kind.__name__} because {because}, but {raised}"
-    got = f"{error.types[0]}: {error.said}" if isinstance(error, LearnerError) else error
-    raise Mismatch(message, Evidence(dict(inputs), f"{kind.__name__}", got))
+    raise Mismatch(message, Evidence(dict(inputs), kind, got))
 
 
 def in_float64(value: Any) -> Any:
@@ -212,7 +212,8 @@ def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, e
     scale = max(1.0, theirs[theirs.isfinite()].abs().max().item() if bool(theirs.isfinite().any()) else 1.0)
     difference = torch.where(same, 0.0, (ours - theirs).abs() / scale).nan_to_num(nan=torch.inf, posinf=torch.inf)
     error = difference.max().item()
-    impl.errors.append(error)
+    # what a tolerance of the exercise's would have to be for this error to matter as much as it does here
+    impl.errors.append(error * impl.tolerance / limit if limit else error)
     if error > limit:
         where = _place(difference == error)
         if isinstance(expected, Tensor) and expected.dtype == torch.bool:

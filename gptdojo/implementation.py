@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .faults import ArgumentChanged, Evidence, ForbiddenCall, LearnerError, Stopped
+from .show import printable
 from .worker.endpoint import Endpoint
 from .worker.values import BadValue, Opaque, ValueCodec
 
@@ -142,7 +143,7 @@ class Handle:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise BadValue("expected text")
-    return value[:2_000]
+    return printable(value[:2_000])
 
 
 def _texts(values: Any) -> tuple[str, ...]:

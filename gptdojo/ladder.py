@@ -34,9 +34,9 @@ class _Record:
     Counted in calls and not in seconds, so that the same seed gives the same report.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int) -> None:
         self.last: BaseException | None = None
-        self.calls_left = SHRINK_CALLS
+        self.calls_left = calls
 
     def around(self, body: Callable) -> Callable:
         """Return the body of a property with its failures recorded."""
@@ -56,13 +56,13 @@ class _Record:
         return recorded
 
 
-def run_property(entry: Property, impl: Implementation, seed: int) -> BaseException | None:
-    """Run one property; return None when it holds, else the exception of its smallest failing case.
+def run_property(entry: Property, impl: Implementation, seed: int, *, shrink: bool = True) -> BaseException | None:
+    """Run one property; return None when it holds, else the exception of its smallest failing case (without `shrink`, of its first).
 
     What is neither a failed claim nor a fault of the implementation is an error of the property itself, and is raised.
     """
     steady()
-    record = _Record()
+    record = _Record(SHRINK_CALLS if shrink else 0)
     drawn = getattr(entry.function, "hypothesis", None)
     try:
         if drawn is None:
@@ -81,18 +81,23 @@ def run_property(entry: Property, impl: Implementation, seed: int) -> BaseExcept
     return record.last
 
 
-def run_ladder(exercise: Exercise, catalog: Catalog, impl: Implementation, seed: int, *, full: bool = False) -> ExerciseResult:
-    """Grade one exercise. After the first rung that fails, later rungs are not run (with `full` they are, for authors)."""
+def run_ladder(
+    exercise: Exercise, catalog: Catalog, impl: Implementation, seed: int, *, shrink: bool = True
+) -> ExerciseResult:
+    """Grade one exercise. After the first rung that fails, later rungs are not run.
+
+    Without `shrink` the failing case is the first that was found, which is quicker; the verdicts are the same.
+    """
     start = time.perf_counter()
     results: list[PropertyResult] = []
     errors: list[BaseException] = []
     fallen = stopped = False
     entries = catalog.properties(exercise.name)
     for number, entry in enumerate(entries):
-        if stopped or (fallen and not full and entry.rung > entries[number - 1].rung):
+        if stopped or (fallen and entry.rung > entries[number - 1].rung):
             results += [PropertyResult(rest.name, rest.rung, "not_run", claim=rest.claim) for rest in entries[number:]]
             break
-        error = run_property(entry, impl, seed)
+        error = run_property(entry, impl, seed, shrink=shrink)
         results.append(_result(entry, error))
         if error is not None:
             errors.append(error)
@@ -103,7 +108,7 @@ def run_ladder(exercise: Exercise, catalog: Catalog, impl: Implementation, seed:
     result = ExerciseResult(
         exercise.name, exercise.chapter.name, round(score, 4), float(exercise.points), 0.0, status, message, [], results
     )
-    if status == "failed":
+    if status in ("failed", "error"):
         result.misconceptions = explain(catalog, exercise, impl)
     result.seconds = round(time.perf_counter() - start, 3)
     return result
@@ -128,9 +133,13 @@ def _status(errors: Sequence[BaseException]) -> tuple[Status, str]:
             return error.status, str(error)  # type: ignore[return-value]
         if isinstance(error, ForbiddenCall):
             return "forbidden", str(error)
-    if _not_started(errors[0]):
+    first = errors[0]
+    if _not_started(first):
         return "not_started", NOT_STARTED
-    return "failed", str(errors[0])
+    if isinstance(first, LearnerError):
+        memory = "MemoryError" in first.types or "can't allocate memory" in first.said
+        return "memory" if memory else "error", str(first)
+    return "failed", str(first)
 
 
 def _result(entry: Property, error: BaseException | None) -> PropertyResult:

@@ -7,6 +7,13 @@ from torch import Tensor
 
 from .worker.values import Opaque
 
+class Raised(str):
+    """An exception as a result: shown as it is, without quotes."""
+
+    def __repr__(self) -> str:
+        return f"raises {self}"
+
+
 MAX_ELEMENTS = 72
 MAX_TEXT = 600
 
@@ -14,6 +21,11 @@ MAX_TEXT = 600
 def show(value: Any) -> str:
     """Return a value as text that fits on a screen."""
     return _bounded(_show(value))
+
+
+def printable(text: str) -> str:
+    """Return text with everything that a terminal could act on written out; newlines and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _show(value: Any) -> str:
@@ -26,9 +38,11 @@ def _show(value: Any) -> str:
         return opening + ", ".join(_brief(item) for item in value[:12]) + _more(len(value), 12) + closing
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return f"raises {value.__name__}"
     if callable(value) and hasattr(value, "__name__"):
         return f"a function ({value.__name__})"
-    if isinstance(value, str | int | bool | torch.dtype | Opaque) or value is None:
+    if isinstance(value, str | int | bool | torch.dtype | Opaque | Raised) or value is None:
         return repr(value)
     return f"a {type(value).__name__}"
 

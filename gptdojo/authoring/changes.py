@@ -3,7 +3,6 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from .libraries import needed_for_notebooks
 from .release import json_cells
 from .source import plain_checksum
 
@@ -43,7 +42,7 @@ def differences(text: str, released: str) -> list[str]:
         return [f"the file cannot be read as a notebook ({error or type(error).__name__})"]
     if found or learner_changes(text, released):
         return found
-    order = [_identity(cell) for cell in theirs if _identity(cell)]
+    order = list(dict.fromkeys(_identity(cell) for cell in theirs if _identity(cell)))  # a copy is no other order
     return [] if order == [_identity(cell) for cell in ours] else ["the cells are missing or in another order"]
 
 
@@ -63,8 +62,7 @@ def _cell_differences(theirs: list["NotebookNode"], ours: list["NotebookNode"]) 
 
 
 def _is_untouched(cell: "NotebookNode") -> bool:
-    with needed_for_notebooks():
-        from nbgrader.utils import compute_checksum
+    from nbgrader.utils import compute_checksum
 
     marks = _marks(cell)
     if "checksum" not in marks:

@@ -1,19 +1,17 @@
-"""The libraries that only building needs."""
+"""The libraries that only making notebooks needs; they are imported where they are used."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 
 from ..course import CourseError
 
+NEEDED = ("jupytext", "nbformat", "nbgrader")
 
-@contextmanager
-def needed_for_notebooks() -> Iterator[None]:
-    """Import optional libraries inside; a missing one becomes a CourseError that says what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        library = (error.name or "a library").partition(".")[0]
+
+def require_libraries() -> None:
+    """Raise CourseError, saying what to install, where a library is missing that making notebooks needs."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
         raise CourseError(
-            f"{library} is not installed, and notebooks cannot be made without it: "
-            'pip install "gptdojo[class]" installs nbgrader, jupytext and what they need'
-        ) from None
+            f"making notebooks needs {', '.join(missing)}, which is not installed: "
+            'pip install "gptdojo[class]" installs all of it'
+        )

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..course import Chapter, Course, CourseError
-from .libraries import needed_for_notebooks
-from .source import source_notebook
+from .libraries import require_libraries
+from .source import ADDED_FIRST, source_notebook
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -25,9 +25,9 @@ class Releaser:
 
     def __init__(self, course: Course) -> None:
         """Load nbgrader and the configuration that the course gives it."""
-        with needed_for_notebooks():
-            from nbgrader.converters import GenerateAssignment
-            from traitlets.config import Config, PyFileConfigLoader
+        require_libraries()
+        from nbgrader.converters import GenerateAssignment
+        from traitlets.config import Config, PyFileConfigLoader
 
         if not (course.root / CONFIG).is_file():
             raise CourseError(f"{course.root / CONFIG} is missing: it says how nbgrader releases the chapters")
@@ -40,14 +40,14 @@ class Releaser:
 
     def source(self, chapter: Chapter) -> str:
         """Return the text of the chapter's source notebook; CourseError where the author has to repair something."""
-        with needed_for_notebooks():
-            import nbformat
+        import nbformat
+
         return nbformat.writes(source_notebook(chapter), version=4) + "\n"
 
     def release(self, chapter: Chapter, source: str | None = None) -> str:
         """Return the text of the chapter's released notebook; CourseError where the author has to repair something."""
-        with needed_for_notebooks():
-            import nbformat
+        import nbformat
+
         notebook = nbformat.reads(source if source is not None else self.source(chapter), as_version=4)
         try:
             text, _ = self._exporter.from_notebook_node(notebook)
@@ -60,13 +60,16 @@ class Releaser:
 
 
 def stub_source(chapter: Chapter) -> str:
-    """Return the released chapter as a Python file in percent format, its stubs untouched, without the check cells."""
-    with needed_for_notebooks():
-        import jupytext
-        from nbformat.v4 import new_notebook
+    """Return the released chapter as a Python file in percent format, its stubs untouched and nothing to run `check`.
 
-    cells = json_cells(Releaser(chapter.course).release(chapter))
-    kept = [cell for cell in cells if cell.id != "import_check" and not cell.metadata.get("nbgrader", {}).get("grade")]
+    Raises CourseError as Releaser and its methods do.
+    """
+    releaser = Releaser(chapter.course)
+    import jupytext
+    from nbformat.v4 import new_notebook
+
+    cells = json_cells(releaser.release(chapter))
+    kept = [cell for cell in cells if cell.id not in ADDED_FIRST and not cell.metadata.get("nbgrader", {}).get("grade")]
     for cell in kept:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "title"}
     notebook = new_notebook(cells=kept, metadata={"jupytext": {"notebook_metadata_filter": "-all"}})
@@ -78,8 +81,7 @@ def json_cells(text: str) -> list["NotebookNode"]:
 
     Raises ValueError where the text is no such notebook. It may come from any editor: nothing is repaired on the way.
     """
-    with needed_for_notebooks():
-        from nbformat import from_dict
+    from nbformat import from_dict
 
     content = json.loads(text)
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):

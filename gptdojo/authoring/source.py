@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ..course import Chapter, CourseError, Exercise
 from ..worker.submission import cells_of
-from .libraries import needed_for_notebooks
 from .wording import IMPORT, START, label
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ BEGIN = "BEGIN SOLUTION"
 END = "END SOLUTION"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,58}")  # a cell id has at most 64 characters, and `check_` goes before some
 BOOKKEEPING = {"cell_marker", "lines_to_next_cell", "lines_to_end_of_cell_marker"}  # jupytext's own
+ADDED_FIRST = ("start", "import_check")  # the ids of the cells before the author's first
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -30,13 +30,10 @@ def source_notebook(chapter: Chapter) -> "NotebookNode":
 
     Raises CourseError, with the cell and what to do, where the worked chapter and chapter.toml do not agree.
     """
-    with needed_for_notebooks():
-        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    cells = [
-        _locked(new_markdown_cell(START, id="start")),
-        _locked(new_code_cell(IMPORT, id="import_check")),
-    ]
+    start, import_check = ADDED_FIRST
+    cells = [_locked(new_markdown_cell(START, id=start)), _locked(new_code_cell(IMPORT, id=import_check))]
     authored = author_cells(chapter)
     _complain(chapter, authored)
     for cell in authored:
@@ -62,8 +59,7 @@ def author_cells(chapter: Chapter) -> list["NotebookNode"]:
 
     Raises CourseError where the file is missing or a cell carries more than a name.
     """
-    with needed_for_notebooks():
-        import jupytext
+    import jupytext
 
     try:
         text = chapter.solution.read_text(encoding="utf-8")
@@ -80,9 +76,12 @@ def author_cells(chapter: Chapter) -> list["NotebookNode"]:
                 f"{chapter.solution}: a cell has a name of letters, digits and underscores after its %%, or nothing; "
                 f"got {got!r} above {cell.source.splitlines()[0]!r}"
             )
-        unnamed[cell.cell_type] += 1
         cell.metadata = {"title": name} if name else {}
-        cell.id = name or f"{'code' if cell.cell_type == 'code' else 'text'}_{unnamed[cell.cell_type]}"
+        if not name:
+            kind = "code" if cell.cell_type == "code" else "text"
+            unnamed[kind] += 1
+            name = f"{kind}_{unnamed[kind]}"
+        cell.id = name
     return cells
 
 
@@ -140,9 +139,7 @@ def _complain_of_exercise(chapter: Chapter, cell: "NotebookNode") -> None:
     where = f"{chapter.solution}, cell {cell.id}"
     marks = re.findall(f"{BEGIN}|{END}", cell.source)
     if not marks or marks != [BEGIN, END] * (len(marks) // 2):
-        raise CourseError(
-            f"{where}: put the solution between `### {BEGIN}` and `### {END}`; the marks found are {marks}"
-        )
+        raise CourseError(f"{where}: put the solution between `### {BEGIN}` and `### {END}`; found the marks {marks}")
     try:
         defined = {getattr(node, "name", "") for node in ast.parse(cell.source).body}
     except SyntaxError as error:

@@ -3,9 +3,13 @@
 from ..course import CourseError, Exercise
 
 START = """\
-**How to work here.** Run the cells from top to bottom, each with Shift+Enter. Where one says `# YOUR CODE HERE`, write
-your code in place of `raise NotImplementedError` and run the cell. Then run the `check(...)` cell under it: it says
-what holds, what does not, and on which small input. Click a hint to unfold it. No exercise needs the answer to another.
+**How to work here**
+
+1. Run the cells from top to bottom, each with Shift+Enter.
+2. Where one says `# YOUR CODE HERE`, write your code in place of `raise NotImplementedError`, and run the cell.
+3. Run the `check(...)` cell under it. It says what holds, what does not, and on which small input.
+
+Click a hint to unfold it. No exercise needs the answer to another.
 
 <details>
 <summary>If the next cell says that there is no module named <code>gptdojo</code></summary>

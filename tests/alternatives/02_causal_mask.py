@@ -1,7 +1,7 @@
 """Right, and written differently: all of these must be accepted."""
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from gptdojo import alternative
 
@@ -71,7 +71,7 @@ def cumulative_sum_of_the_diagonal(n_query, n_key):
     if not 0 < n_query <= n_key:
         raise ValueError("lengths")
     on_the_diagonal = torch.diag_embed(torch.ones(n_query), offset=0)
-    diagonal = F.pad(on_the_diagonal, (n_key - n_query, 0))
+    diagonal = functional.pad(on_the_diagonal, (n_key - n_query, 0))
     return diagonal.flip(1).cumsum(1).flip(1) > 0.5
 
 
@@ -112,7 +112,7 @@ def padding_loops(is_token, n_query):
 
 @alternative("padding_causal_mask")
 def tril_of_the_expanded_rows(is_token, n_query):
-    batch, n_key = is_token.shape
+    n_key = is_token.shape[1]
     if not 0 < n_query <= n_key:
         raise ValueError("lengths")
     rows = is_token[:, None, None].expand(-1, -1, n_query, -1)
@@ -230,7 +230,7 @@ def fill_softmax_repair(scores, mask):
 @alternative("masked_softmax")
 def lowest_number_then_zero(scores, mask):
     hidden = mask.logical_not()
-    weights = F.softmax(scores.masked_fill(hidden, torch.finfo(scores.dtype).min), dim=-1)
+    weights = functional.softmax(scores.masked_fill(hidden, torch.finfo(scores.dtype).min), dim=-1)
     return weights.masked_fill(hidden, 0)
 
 

@@ -119,8 +119,7 @@ def filled_in_place(q, k, v, mask):
     if mask is not None:
         empty = ~mask.any(dim=-1, keepdim=True)
         scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    scores -= scores.logsumexp(dim=-1, keepdim=True)
-    output = scores.exp() @ v
+    output = (scores - scores.logsumexp(dim=-1, keepdim=True)).exp() @ v
     return output if empty is None else output.masked_fill(empty, 0.0)
 
 

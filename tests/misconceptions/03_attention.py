@@ -23,8 +23,7 @@ def scores_unscaled(q, k, v, mask):
     "scaled_dot_product_attention",
     believes="the scores are divided by d_head",
     truth=(
-        "the variance of a dot product is d_head and its standard deviation sqrt(d_head): the root is what to "
-        "divide by"
+        "the variance of a dot product is d_head and its standard deviation sqrt(d_head): the root is what to divide by"
     ),
 )
 def scores_divided_by_d_head(q, k, v, mask):
@@ -38,8 +37,7 @@ def scores_divided_by_d_head(q, k, v, mask):
     "scaled_dot_product_attention",
     believes="the scores are multiplied by sqrt(d_head)",
     truth=(
-        "multiplying spreads the scores further; they are divided by sqrt(d_head), that is multiplied by "
-        "d_head ** -0.5"
+        "multiplying spreads the scores further; they are divided by sqrt(d_head), that is multiplied by d_head ** -0.5"
     ),
 )
 def scores_multiplied_by_root(q, k, v, mask):
@@ -164,8 +162,7 @@ def softmax_left_out(q, k, v, mask):
     "scaled_dot_product_attention",
     believes="dividing the scores by their sum normalizes them",
     truth=(
-        "scores have both signs, so their sum may be near 0; they are exponentiated before they are divided "
-        "by the sum"
+        "scores have both signs, so their sum may be near 0; they are exponentiated before they are divided by the sum"
     ),
 )
 def scores_divided_by_their_sum(q, k, v, mask):
@@ -178,10 +175,23 @@ def scores_divided_by_their_sum(q, k, v, mask):
 
 @misconception(
     "scaled_dot_product_attention",
+    believes="the scores are distances, so the smallest should weigh most",
+    truth=(
+        "a dot product measures how well query and key match: the larger, the more weight, and no sign is to be changed"
+    ),
+)
+def scores_negated(q, k, v, mask):
+    scores = -(q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
+    if mask is None:
+        mask = torch.ones_like(scores, dtype=torch.bool)
+    return masked_softmax(scores, mask) @ v
+
+
+@misconception(
+    "scaled_dot_product_attention",
     believes="each query fetches the value of its best key",
     truth=(
-        "attention is a soft lookup: every allowed key contributes, and that is what lets gradients reach all "
-        "of them"
+        "attention is a soft lookup: every allowed key contributes, and that is what lets gradients reach all of them"
     ),
 )
 def best_key_only(q, k, v, mask):
@@ -198,8 +208,7 @@ def best_key_only(q, k, v, mask):
     "scaled_dot_product_attention",
     believes="attention averages the values of the allowed keys",
     truth=(
-        "that is what it does only while all scores are equal; the average is weighted by how well query and "
-        "key match"
+        "that is what it does only while all scores are equal; the average is weighted by how well query and key match"
     ),
 )
 def plain_average(q, k, v, mask):
@@ -549,6 +558,21 @@ def result_in_float32(q, k, v, mask):
     return masked_softmax(scores, mask) @ v
 
 
+@misconception(
+    "scaled_dot_product_attention",
+    believes="a batch of one needs no batch axis",
+    truth=(
+        "the number of axes never depends on their lengths: what calls this function with one prompt expects "
+        "four axes too"
+    ),
+)
+def batch_of_one_squeezed(q, k, v, mask):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is None:
+        mask = torch.ones_like(scores, dtype=torch.bool)
+    return (masked_softmax(scores, mask) @ v).squeeze(0)
+
+
 @fingerprint("scaled_dot_product_attention")
 def scaled_dot_product_attention_probes(impl):
     generator = torch.Generator().manual_seed(3)
@@ -562,16 +586,17 @@ def scaled_dot_product_attention_probes(impl):
     empty_row = mask.clone()
     empty_row[0, 1, 2] = False
     square = normal(2, 3, 4, 5), normal(2, 3, 4, 5), normal(2, 3, 4, 5)
-    huge_q = 100 * torch.randint(-4, 5, (2, 3, 4, 4), generator=generator).float()
-    huge_k = 100 * torch.randint(-4, 5, (2, 3, 6, 4), generator=generator).float()
+    huge_q = 100 * torch.randint(-4, 5, (2, 3, 4, 16), generator=generator).float()
+    huge_k = 100 * torch.randint(-4, 5, (2, 3, 6, 16), generator=generator).float()
     cotangent = normal(2, 3, 4, 7)
     return [
         lambda: impl(q, k, v, mask),
         lambda: impl(q, k, v, None),
+        lambda: impl(q[:1], k[:1], v[:1], None),
         lambda: impl(*square, causal_mask(4, 4)),
         lambda: impl(q, k, v, empty_row),
         lambda: impl(huge_q, huge_k, v, mask),
-        lambda: impl(q.half(), k.half(), v.half(), mask),
+        lambda: str(getattr(impl(q.half(), k.half(), v.half(), mask), "dtype", None)),
         lambda: impl.vjp((q, k, v, empty_row), cotangent, wrt=(0, 1, 2)),
     ]
 
@@ -811,12 +836,26 @@ def heads_detached(x, n_head):
     return x.data.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2)
 
 
+@misconception(
+    "split_heads",
+    believes="a batch of one needs no batch axis",
+    truth="the number of axes never depends on their lengths: one prompt is a batch of one and keeps its axis",
+)
+def split_batch_of_one_squeezed(x, n_head):
+    batch, position, d_model = x.shape
+    if d_model % n_head:
+        raise ValueError(f"d_model {d_model} is not divisible by n_head {n_head}")
+    heads = x.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2)
+    return heads.squeeze(0)
+
+
 @fingerprint("split_heads")
 def split_heads_probes(impl):
     x = torch.arange(96.0).reshape(2, 4, 12)
     return [
         lambda: impl(x, 2),
         lambda: impl(x, 3),
+        lambda: impl(x[:1].clone(), 3),
         lambda: impl(x.transpose(0, 1), 3),
         lambda: impl(x.double(), 3),
         lambda: impl(x, 5),
@@ -931,8 +970,7 @@ def last_axes_exchanged(x):
     "merge_heads",
     believes="the result is (position, batch, d_model)",
     truth=(
-        "the batch comes first here; nn.MultiheadAttention is the one with the positions first unless told "
-        "batch_first"
+        "the batch comes first here; nn.MultiheadAttention is the one with the positions first unless told batch_first"
     ),
 )
 def position_before_batch(x):
@@ -1011,12 +1049,22 @@ def merged_detached(x):
     return x.data.transpose(1, 2).reshape(batch, position, n_head * d_head)
 
 
+@misconception(
+    "merge_heads",
+    believes="a batch of one needs no batch axis",
+    truth="the number of axes never depends on their lengths: a batch of one keeps its axis",
+)
+def merged_batch_of_one_squeezed(x):
+    return x.transpose(1, 2).flatten(2).squeeze(0)
+
+
 @fingerprint("merge_heads")
 def merge_heads_probes(impl):
     x = torch.arange(120.0).reshape(2, 3, 4, 5)
     return [
         lambda: impl(x),
-        lambda: impl(x[:, :1]),
+        lambda: impl(x[:1].clone()),
+        lambda: impl(x[:, :1].clone()),
         lambda: impl(x.reshape(2, 4, 3, 5).transpose(1, 2)),
         lambda: impl(x.double()),
         lambda: impl.vjp((x,), torch.arange(120.0).reshape(2, 4, 15), wrt=(0,)),
@@ -1072,8 +1120,7 @@ def output_projection_forgotten(x, w_qkv, b_qkv, w_out, b_out, n_head):
     "causal_self_attention",
     believes="x @ w applies a linear layer",
     truth=(
-        "weights are (out, in), so it is x @ w.T + b; a square weight does not complain when the transpose is "
-        "missing"
+        "weights are (out, in), so it is x @ w.T + b; a square weight does not complain when the transpose is missing"
     ),
 )
 def output_weight_not_transposed(x, w_qkv, b_qkv, w_out, b_out, n_head):
@@ -1424,6 +1471,25 @@ def future_filled_with_minus_ten_thousand(x, w_qkv, b_qkv, w_out, b_out, n_head)
 
 @misconception(
     "causal_self_attention",
+    believes="-1e9 can be written into scores of any dtype",
+    truth=(
+        "float16 ends at 65504, so the fill overflows there; minus infinity and torch.finfo(scores.dtype).min "
+        "exist in every floating dtype"
+    ),
+)
+def future_filled_with_minus_billion(x, w_qkv, b_qkv, w_out, b_out, n_head):
+    batch, position, d_model = x.shape
+    q, k, v = (x @ w_qkv.T + b_qkv).chunk(3, dim=-1)
+    q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(d_model // n_head)
+    scores = scores.masked_fill(~causal_mask(position, position), -1e9)
+    weights = torch.softmax(scores, dim=-1)
+    merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
+    return merged @ w_out.T + b_out
+
+
+@misconception(
+    "causal_self_attention",
     believes="masking one head is enough",
     truth="every head reads from the whole sequence unless it is masked; the mask broadcasts over batch and head",
 )
@@ -1518,22 +1584,6 @@ def scaled_without_root(x, w_qkv, b_qkv, w_out, b_out, n_head):
 
 @misconception(
     "causal_self_attention",
-    believes="queries and keys are each divided by sqrt(d_head)",
-    truth="the scale applies once to their product: each of them would take the fourth root",
-)
-def scaled_twice(x, w_qkv, b_qkv, w_out, b_out, n_head):
-    batch, position, d_model = x.shape
-    q, k, v = (x @ w_qkv.T + b_qkv).chunk(3, dim=-1)
-    q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
-    root = math.sqrt(d_model // n_head)
-    scores = (q / root) @ (k / root).transpose(-2, -1)
-    weights = masked_softmax(scores, causal_mask(position, position))
-    merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
-    return merged @ w_out.T + b_out
-
-
-@misconception(
-    "causal_self_attention",
     believes="the softmax runs over the queries",
     truth="each query shares out a weight of 1 among its keys: the key axis, the last one",
 )
@@ -1560,21 +1610,6 @@ def softmax_across_heads(x, w_qkv, b_qkv, w_out, b_out, n_head):
     scores = q @ k.transpose(-2, -1) / math.sqrt(d_model // n_head)
     scores = scores.masked_fill(~causal_mask(position, position), -math.inf)
     weights = torch.softmax(scores, dim=1).nan_to_num(0.0)
-    merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
-    return merged @ w_out.T + b_out
-
-
-@misconception(
-    "causal_self_attention",
-    believes="scores = k @ q.T",
-    truth="the queries are the rows of the scores: q @ k.T, with one row of weights for each output",
-)
-def rows_are_keys(x, w_qkv, b_qkv, w_out, b_out, n_head):
-    batch, position, d_model = x.shape
-    q, k, v = (x @ w_qkv.T + b_qkv).chunk(3, dim=-1)
-    q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
-    scores = k @ q.transpose(-2, -1) / math.sqrt(d_model // n_head)
-    weights = masked_softmax(scores, causal_mask(position, position))
     merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
     return merged @ w_out.T + b_out
 
@@ -1783,6 +1818,21 @@ def batch_in_one_row(x, w_qkv, b_qkv, w_out, b_out, n_head):
 
 @misconception(
     "causal_self_attention",
+    believes="a batch of one needs no batch axis",
+    truth="the number of axes never depends on their lengths: one prompt is a batch of one and keeps its axis",
+)
+def one_sequence_squeezed(x, w_qkv, b_qkv, w_out, b_out, n_head):
+    batch, position, d_model = x.shape
+    q, k, v = (x @ w_qkv.T + b_qkv).chunk(3, dim=-1)
+    q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(d_model // n_head)
+    weights = masked_softmax(scores, causal_mask(position, position))
+    merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
+    return (merged @ w_out.T + b_out).squeeze(0)
+
+
+@misconception(
+    "causal_self_attention",
     believes="the attention pattern of the first entry serves the whole batch",
     truth="the pattern is computed from the tokens, so every entry has its own",
 )
@@ -1840,5 +1890,6 @@ def causal_self_attention_probes(impl):
         lambda: impl(x, *weights, 2),
         lambda: impl(x[:1], *weights, 4),
         lambda: impl(100 * x, *weights, 2),
+        lambda: str(getattr(impl(*(t.half() for t in (x, *weights)), 2), "dtype", None)),
         lambda: impl.vjp((x, *weights, 2), cotangent, wrt=(0, 1)),
     ]

@@ -1,25 +1,28 @@
 """How right is told from wrong in chapter 2: masks, and a softmax that obeys them."""
 
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect_close, expect_raises, expect_reference
+from gptdojo.expect import expect, expect_close, expect_raises, expect_reference
 from gptdojo.strategies import values
 from reference import mask as reference
 
-LONG = st.integers(2050, 3000)  # past every buffer of 1024 or 2048, and past the integers of float16
+LONG = st.integers(512, 560).map(
+    lambda n: 4 * n + 2
+)  # past buffers of 1024 and 2048; float16 takes its last two for equal
+LATEST = 2
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 EXTREMES = torch.tensor([1e4, -1e4, 1e30, -1e30, float("inf"), float("-inf"), float("nan")])
 SPAN = "[first key seen, last key seen, number of keys seen] of each query"
 
 
 @st.composite
-def fewer_queries(draw, max_key: int = 12) -> tuple[int, int]:
+def fewer_queries(draw) -> tuple[int, int]:
     """More keys than queries, and more than one query: a chunk of new tokens after a cache."""
-    n_key = draw(st.integers(3, max_key))
+    n_key = draw(st.integers(3, 9) | st.integers(10, 40))
     return draw(st.integers(2, n_key - 1)), n_key
 
 
@@ -31,12 +34,14 @@ def too_many_queries(draw) -> tuple[int, int]:
 
 
 @st.composite
-def scores_and_mask(draw, batch: tuple[int, ...] = (), shared: bool = False, extreme: bool = False, empty: bool = False):
+def scores_and_mask(
+    draw, batch: tuple[int, ...] = (), *, shared=False, extreme=False, empty=False
+) -> tuple[Tensor, Tensor]:
     """Scores of shape (*batch, query, key) and a mask of the same shape, or of one that broadcasts to it (`shared`).
 
     `extreme`: what is hidden may be huge, infinite or NaN. `empty`: some queries see nothing; otherwise each sees a key.
     """
-    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(2, 8) | st.integers(9, 80))
+    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(2, 8) | st.integers(9, 70))
     shape = (*batch, n_query, n_key)
     kept = [draw(st.booleans()) if shared else True for _ in shape]
     start = draw(st.integers(0, len(batch))) if shared else 0
@@ -81,11 +86,11 @@ def test_causal_mask_chunk_after_a_cache(impl, lengths):
     expect_reference(impl, reference.causal_mask, *lengths)
 
 
-@claim("causal_mask", rung=4, examples=5)
-@given(n_query=st.integers(4, 6), n_key=LONG)
-def test_causal_mask_long_text(impl, n_query, n_key):
+@claim("causal_mask", rung=4, examples=2)
+@given(n_key=LONG)
+def test_causal_mask_long_text(impl, n_key):
     """A text may be thousands of tokens long."""
-    expect_reference(impl, reference.causal_mask, n_query, n_key, at=spans, what=SPAN)
+    expect_reference(impl, reference.causal_mask, LATEST, n_key, at=spans, what=SPAN)
 
 
 @claim("causal_mask", rung=5, examples=10)
@@ -128,12 +133,12 @@ def test_padding_causal_mask_chunk_after_a_cache(impl, batch, lengths, v):
     expect_reference(impl, reference.padding_causal_mask, v.booleans(batch, n_key, true=0.6), n_query)
 
 
-@claim("padding_causal_mask", rung=5, examples=5)
-@given(n_query=st.integers(4, 6), n_key=LONG, v=values())
-def test_padding_causal_mask_long_text(impl, n_query, n_key, v):
+@claim("padding_causal_mask", rung=5, examples=2)
+@given(n_key=LONG, n_pad=st.integers(0, 2000))
+def test_padding_causal_mask_long_text(impl, n_key, n_pad):
     """A text may be thousands of tokens long."""
-    is_token = torch.arange(n_key) >= v.integers(0, n_key - n_query, (2, 1))
-    expect_reference(impl, reference.padding_causal_mask, is_token, n_query, at=spans, what=SPAN)
+    is_token = torch.arange(n_key)[None, :] >= n_pad
+    expect_reference(impl, reference.padding_causal_mask, is_token, LATEST, at=spans, what=SPAN)
 
 
 @claim("padding_causal_mask", rung=6, examples=10)
@@ -153,14 +158,16 @@ def test_padding_causal_mask_refuses_other_lengths(impl, batch, lengths):
 def test_sliding_window_mask_square(impl, data):
     """With as many queries as keys, each position sees itself and the window - 1 keys before it."""
     n = data.draw(st.integers(3, 10))
-    expect_reference(impl, reference.sliding_window_mask, n, n, data.draw(st.integers(2, n - 1)))
+    window = data.draw(st.integers(2, n - 1))
+    expect_reference(impl, reference.sliding_window_mask, n, n, window)
 
 
 @claim("sliding_window_mask", rung=2, examples=15)
 @given(n=st.integers(2, 7), data=st.data())
 def test_sliding_window_mask_edges(impl, n, data):
     """The window may be 1 (oneself), just shorter than the text, as long, just longer, or far longer."""
-    expect_reference(impl, reference.sliding_window_mask, n, n, data.draw(st.sampled_from([1, n - 1, n, n + 1, 50 * n])))
+    window = data.draw(st.sampled_from([1, n - 1, n, n + 1, 50 * n]))
+    expect_reference(impl, reference.sliding_window_mask, n, n, window)
 
 
 @claim("sliding_window_mask", rung=3, examples=15)
@@ -177,11 +184,11 @@ def test_sliding_window_mask_chunk_after_a_cache(impl, lengths, window):
     expect_reference(impl, reference.sliding_window_mask, *lengths, window)
 
 
-@claim("sliding_window_mask", rung=5, examples=5)
-@given(n_query=st.integers(4, 6), n_key=LONG, window=st.integers(1, 3000))
-def test_sliding_window_mask_long_text(impl, n_query, n_key, window):
+@claim("sliding_window_mask", rung=5, examples=2)
+@given(n_key=LONG, window=st.integers(1, 2000))
+def test_sliding_window_mask_long_text(impl, n_key, window):
     """A text, and a window, may be thousands of tokens long."""
-    expect_reference(impl, reference.sliding_window_mask, n_query, n_key, window, at=spans, what=SPAN)
+    expect_reference(impl, reference.sliding_window_mask, LATEST, n_key, window, at=spans, what=SPAN)
 
 
 @claim("sliding_window_mask", rung=6, examples=10)
@@ -201,7 +208,7 @@ def test_sliding_window_mask_refuses_other_lengths(impl, lengths, window):
 # --- masked_softmax ---------------------------------------------------------------------------------------------------
 
 
-@claim("masked_softmax", rung=1)
+@claim("masked_softmax", rung=1, examples=10)
 @given(case=scores_and_mask())
 def test_masked_softmax_everything_allowed(impl, case):
     """Where everything is allowed, each row is the softmax of its scores over the keys."""
@@ -209,51 +216,51 @@ def test_masked_softmax_everything_allowed(impl, case):
     expect_reference(impl, reference.masked_softmax, scores, torch.ones_like(mask))
 
 
-@claim("masked_softmax", rung=2)
+@claim("masked_softmax", rung=2, examples=15)
 @given(case=scores_and_mask())
 def test_masked_softmax_hides_keys(impl, case):
-    """Hidden keys get exactly 0, and the allowed ones share a weight of 1 as if the others were not there."""
-    scores, mask = case
-    got = expect_reference(impl, reference.masked_softmax, scores, mask)
-    hidden = got.masked_fill(mask, 0.0)
-    inputs = {"scores": scores, "mask": mask}
-    expect_close(impl, hidden, torch.zeros_like(hidden), inputs=inputs, tolerance=0.0, what="the weight of a hidden key")
+    """The allowed keys share a weight of 1 as if the hidden ones were not there."""
+    expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=3)
+@claim("masked_softmax", rung=3, examples=40)
 @given(case=st.lists(st.integers(2, 3), max_size=3).flatmap(lambda batch: scores_and_mask(tuple(batch), shared=True)))
 def test_masked_softmax_broadcasts(impl, case):
     """Scores may have axes for batch and head, and be non-contiguous; the mask is shared along every axis where its size is 1."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=4)
+@claim("masked_softmax", rung=4, examples=15)
 @given(case=scores_and_mask((2,), extreme=True))
 def test_masked_softmax_hidden_scores_never_leak(impl, case):
     """A hidden score changes nothing, be it huge, infinite or NaN."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=5)
+@claim("masked_softmax", rung=5, examples=20)
 @given(
     case=scores_and_mask((2,)),
-    spread_and_shift=st.sampled_from([(1.0, -200.0), (1.0, 200.0), (1e8, 0.0), (1e30, 0.0), (1e30, -1e31)]),
+    spread_and_shift=st.sampled_from([(1.0, -200.0), (1.0, 150.0), (1e8, 0.0), (1e30, 0.0), (1e30, -1e32)]),
 )
 def test_masked_softmax_allowed_scores_of_any_size(impl, case, spread_and_shift):
-    """Allowed scores may be huge, or hugely negative: only their differences count."""
+    """Allowed scores may be huge, or hugely negative: only their differences count, and hidden keys get exactly 0."""
     scores, mask = case
     spread, shift = spread_and_shift
-    expect_reference(impl, reference.masked_softmax, scores * spread + shift, mask)
+    ranks = scores.argsort(dim=-1).float()  # no ties: their weights would depend on how the rounding falls
+    scores = ranks * spread + shift
+    hidden = expect_reference(impl, reference.masked_softmax, scores, mask).masked_fill(mask, 0.0)
+    inputs = {"scores": scores, "mask": mask}
+    expect(not hidden.any(), "a hidden key has a weight that is not 0", inputs=inputs, expected=0.0, got=hidden)
 
 
-@claim("masked_softmax", rung=6)
-@given(case=scores_and_mask((2, 3), shared=True, extreme=True, empty=True))
+@claim("masked_softmax", rung=6, examples=20)
+@given(case=scores_and_mask((2,), shared=True, extreme=True, empty=True))
 def test_masked_softmax_empty_rows(impl, case):
     """A query that sees no key gets a row of zeros, whatever its hidden scores are; the other rows are as before."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=7)
+@claim("masked_softmax", rung=7, examples=15)
 @given(case=scores_and_mask((2,), extreme=True, empty=True), dtype=HALF_DTYPES)
 def test_masked_softmax_half_precision(impl, case, dtype):
     """In float16 and bfloat16 it works as well, and returns the dtype that came in."""
@@ -263,11 +270,12 @@ def test_masked_softmax_half_precision(impl, case, dtype):
     expect_reference(impl, reference.masked_softmax, scores, mask, tolerance=ten_roundings)
 
 
-@claim("masked_softmax", rung=8)
+@claim("masked_softmax", rung=8, examples=15)
 @given(case=scores_and_mask((2,), extreme=True, empty=True), v=values())
 def test_masked_softmax_gradients(impl, case, v):
     """Gradients reach the allowed scores only; a hidden score gets exactly 0 and never NaN, in an empty row too."""
     scores, mask = case
+    assume(mask.any())  # a constant has no gradient to ask for
     cotangent = v.normal(*scores.shape)
     exact = scores.double().requires_grad_()
     (expected,) = torch.autograd.grad(reference.masked_softmax(exact, mask), exact, cotangent.double())

@@ -63,7 +63,7 @@ class SmallGPT:
     def caches(self, batch: int, tokens: Int[Tensor, "batch position"] | None = None) -> list["ProvidedCache"]:
         """A cache for each layer, holding `tokens` (default: nothing) as the reference computes their keys and values."""
         caches = [ProvidedCache(batch, self.n_head, self.d_model // self.n_head) for _ in range(self.n_layer)]
-        if tokens is not None:
+        if tokens is not None and tokens.shape[1]:
 
             def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 caches[layer].append(k, v)
@@ -138,7 +138,8 @@ class ProvidedCache(Provided):
 class HistoryModel:
     """A model whose logits look random and depend on everything that it was fed: nothing fed amiss stays unseen.
 
-    The logits of one row are 0.0 to vocab_size - 1 in an order that its history decides, so there are no ties.
+    The logits after one history are 0 to vocab_size - 1 in an order and with a shift below 1 that the history decides, so
+    there are no ties, neither in a row nor between rows.
     """
 
     def __init__(self, salt: int, batch: int, vocab_size: int, n_ctx: int = 1_000) -> None:
@@ -178,4 +179,5 @@ class HistoryModel:
 
     def _logits(self, history: list[int]) -> Tensor:
         seed = hash((self.salt, *history)) % 2**63  # hash() of integers is the same in every process
-        return torch.randperm(self.vocab_size, generator=torch.Generator().manual_seed(seed)).float()
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randperm(self.vocab_size, generator=generator) + torch.rand(1, generator=generator)

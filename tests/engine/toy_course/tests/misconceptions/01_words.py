@@ -36,7 +36,9 @@ class _Readings:
         return sum(map(len, self.readings))
 
 
-@misconception("Thermometer", believes="the mean of means is the mean", truth="pieces of different length weigh differently")
+@misconception(
+    "Thermometer", believes="the mean of means is the mean", truth="pieces of different length weigh differently"
+)
 class MeanOfMeans(_Readings):
     def average(self):
         if not self.readings:
@@ -50,7 +52,11 @@ class EmptyIsZero(_Readings):
         return super().average() if self.readings else torch.zeros(1)
 
 
-@misconception("Thermometer", believes="length counts the calls of read", truth="each call may bring several readings, or the length is off")
+@misconception(
+    "Thermometer",
+    believes="length counts the calls of read",
+    truth="each call may bring several readings, or the length is off",
+)
 class CountsCalls(_Readings):
     def __len__(self):
         return max(len(self.readings), 1)

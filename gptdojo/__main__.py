@@ -1,0 +1,5 @@
+"""`python -m gptdojo`."""
+
+from .cli.app import main
+
+main()

@@ -1,0 +1,37 @@
+"""`gptdojo`: the commands, each in a module of its own."""
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gptdojo.course import CourseError
+
+from . import build, check, grade, hint, status
+
+app = typer.Typer(
+    help="Learn by building, and find out whether you got it right.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.callback(invoke_without_command=True)(status.status)
+app.command("check")(check.check)
+app.command("hint")(hint.hint)
+app.command("build")(build.build)
+app.command("grade")(grade.grade)
+
+
+def main() -> None:
+    """Run the command line; a problem with the course or the arguments is one line and exit status 2."""
+    try:
+        app()
+    except CourseError as error:
+        Console(stderr=True).print(Text(str(error), style="red"))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

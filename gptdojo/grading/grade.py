@@ -1,0 +1,132 @@
+"""Grades one submission."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptdojo.catalog import load_catalog
+from gptdojo.course import Chapter, Course, Exercise
+from gptdojo.faults import Stopped
+from gptdojo.implementation import Implementation
+from gptdojo.ladder import run_ladder
+from gptdojo.report import ExerciseResult, Status, SubmissionResult
+from gptdojo.selfstudy import undefined
+
+from .collect import Submission, Unreadable, candidates
+from .process import WorkerProcess
+
+
+@dataclass(frozen=True)
+class Options:
+    """How submissions are graded."""
+
+    root: Path
+    seed: int = 0
+    seconds: float = 20.0
+    memory_mib: int = 4096
+    only: tuple[str, ...] = ()
+
+
+def grade(submission: Submission, options: Options) -> SubmissionResult:
+    """Grade one submission; whatever it does, this returns."""
+    start = time.perf_counter()
+    course = Course(options.root)
+    result = SubmissionResult(str(submission.path), submission.learner, [], 0.0)
+    try:
+        content = submission.read()
+        if submission.kind not in ("ipynb", "py"):
+            raise Unreadable("it is neither a notebook (.ipynb) nor a Python file (.py)")
+    except Unreadable as error:
+        result.message = str(error)
+        wanted = candidates(course, submission, b"", options.only)
+        result.exercises = [_without_verdict(exercise, "error", str(error)) for exercise in wanted]
+    else:
+        result.exercises, result.message = _Grading(course, submission, content, options).run()
+    result.seconds = round(time.perf_counter() - start, 3)
+    return result
+
+
+def _without_verdict(exercise: Exercise, status: Status, message: str) -> ExerciseResult:
+    return ExerciseResult(exercise.name, exercise.chapter.name, 0.0, float(exercise.points), 0.0, status, message)
+
+
+@dataclass
+class _Grading:
+    """The exercises of one submission, graded one after the other; a process that dies is replaced for the next."""
+
+    course: Course
+    submission: Submission
+    content: bytes
+    options: Options
+    message: str = ""
+    left: list[Exercise] = field(default_factory=list)
+
+    def run(self) -> tuple[list[ExerciseResult], str]:
+        """Return the results, and what there is to say about the submission as a whole."""
+        waiting = candidates(self.course, self.submission, self.content, self.options.only) or self._discover()
+        results: list[ExerciseResult] = []
+        while waiting:
+            chapter = waiting[0].chapter
+            batch = [exercise for exercise in waiting if exercise.chapter is chapter]
+            with self._worker(chapter) as process:
+                results += self._grade_batch(batch, process)
+            # what is left of the batch, after an exercise that ended its process, goes on in the next process
+            waiting = self.left + [exercise for exercise in waiting if exercise not in batch]
+        if not results and not self.message:
+            self.message = "it defines no exercise of this course"
+        return results, self.message
+
+    def _discover(self) -> list[Exercise]:
+        """Run a submission that names no exercise, to see whether it makes one all the same, or why it does not run."""
+        with WorkerProcess(self.course, (), seconds=self.options.seconds, memory_mib=self.options.memory_mib) as process:
+            try:
+                defined, notes = process.load(self.submission.kind, self.content, list(self.course.exercises), ())
+            except Stopped as error:
+                self.message = str(error)
+                return []
+        if notes:
+            self.message = f"{notes[0]['cell']} raised {notes[0]['types'][0]}: {notes[0]['message']}"
+        return [exercise for exercise in self.course.exercises.values() if exercise.name in defined]
+
+    def _grade_batch(self, batch: Sequence[Exercise], process: WorkerProcess) -> list[ExerciseResult]:
+        """Grade exercises of one chapter until they are done or the process is gone; note in `left` what is still to do."""
+        self.left = []
+        try:
+            skip = [name for chapter in self.course.chapters.values() for name in chapter.demonstrations]
+            defined, notes = process.load(self.submission.kind, self.content, [e.name for e in batch], skip)
+        except Stopped as error:
+            self.message = str(error)
+            return [_without_verdict(exercise, error.status, str(error)) for exercise in batch]  # type: ignore[arg-type]
+        if notes and not self.message:
+            self.message = f"{notes[0]['cell']} raised {notes[0]['types'][0]}: {notes[0]['message']}"
+        results = []
+        for number, exercise in enumerate(batch):
+            if exercise.name not in defined:
+                if self._owed(exercise, notes):
+                    results.append(undefined(exercise, notes))
+                continue
+            results.append(self._grade(exercise, process))
+            if not process.alive:
+                self.left = list(batch[number + 1 :])
+                break
+        return results
+
+    def _owed(self, exercise: Exercise, notes: Sequence[dict]) -> bool:
+        """Say whether an exercise that is not defined counts: it was asked for, or its definition failed."""
+        asked = exercise.name in self.options.only or exercise.chapter.name == self.submission.chapter
+        return asked or (bool(notes) and self.submission.chapter is None)
+
+    def _worker(self, chapter: Chapter) -> WorkerProcess:
+        modules = self.course.reference_before(chapter)
+        return WorkerProcess(self.course, modules, seconds=self.options.seconds, memory_mib=self.options.memory_mib)
+
+    def _grade(self, exercise: Exercise, process: WorkerProcess) -> ExerciseResult:
+        catalog = load_catalog(exercise.chapter)
+        process.start_clock()
+        try:
+            impl = Implementation(process, exercise.name, **catalog.facts(exercise))
+            return run_ladder(exercise, catalog, impl, self.options.seed)
+        except Exception as error:
+            reason = f"the grader failed on this exercise: {type(error).__name__}: {error}"[:500]
+            return _without_verdict(exercise, "grader_error", reason)

@@ -1,0 +1,96 @@
+"""What a learner has done so far: one file in the platform's data folder, keyed by course, written atomically."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from .course import Course
+from .report import ExerciseResult
+
+FORMAT = 1
+
+
+@dataclass
+class Record:
+    """One exercise: the best score, the last status, and how many hints were read."""
+
+    score: float = 0.0
+    status: str = "not_started"
+    hints: int = 0
+
+
+def state_file() -> Path:
+    """Return where the state is kept."""
+    return user_data_path("gptdojo", appauthor=False) / "state.json"
+
+
+def _read() -> dict[str, Any]:
+    path = state_file()
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(state, dict) and isinstance(state.get("courses"), dict):
+            return state
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):
+        _keep_aside(path)
+    return {"format": FORMAT, "courses": {}}
+
+
+def _keep_aside(path: Path) -> None:
+    """A file that cannot be read is renamed and never overwritten."""
+    try:
+        os.replace(path, path.with_suffix(".unreadable"))
+    except OSError:
+        pass
+
+
+def _write(state: dict[str, Any]) -> None:
+    path = state_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".state-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(state, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def records(course: Course) -> dict[str, Record]:
+    """Return the record of every exercise of a course."""
+    saved = _read()["courses"].get(course.name, {}).get("exercises", {})
+    return {name: Record(**saved.get(name, {})) for name in course.exercises}
+
+
+@contextmanager
+def updating(course: Course) -> Iterator[dict[str, Record]]:
+    """Yield the records and save what the block made of them; where nothing can be saved, nothing is."""
+    current = records(course)
+    yield current
+    try:
+        state = _read()
+        state["courses"].setdefault(course.name, {})["exercises"] = {
+            name: asdict(record) for name, record in current.items() if record != Record()
+        }
+        _write(state)
+    except OSError:
+        pass  # a read-only home must not cost the learner the feedback
+
+
+def note(course: Course, result: ExerciseResult) -> None:
+    """Remember the result of a check."""
+    with updating(course) as current:
+        record = current[result.exercise]
+        record.status = result.status
+        record.score = max(record.score, result.score)
