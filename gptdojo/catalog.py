@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+from platformdirs import user_cache_path
 
 from .course import Chapter, CourseError, Exercise
 
@@ -141,7 +143,10 @@ class Catalog:
 
     def parameters(self, exercise: str) -> Mapping[str, tuple[str, ...]]:
         """Return the names of the parameters: of the function, or of each method of the class."""
-        return _signatures(self.chapter.solution)[exercise]
+        signatures = _signatures(self.chapter.solution)
+        if exercise not in signatures:
+            raise CourseError(f"{self.chapter.solution} does not define {exercise}")
+        return signatures[exercise]
 
     def facts(self, exercise: Exercise) -> dict[str, Any]:
         """Return what an Implementation of `exercise` needs to know."""
@@ -155,6 +160,8 @@ class Catalog:
 @lru_cache
 def load_catalog(chapter: Chapter) -> Catalog:
     """Load the properties, misconceptions and alternatives of a chapter."""
+    # Hypothesis keeps tables of characters; not in the folder in which a learner happens to be
+    set_hypothesis_home_dir(user_cache_path("gptdojo", appauthor=False) / "hypothesis")
     chapter.course.importable()
     entries: list[Any] = []
     for path in (chapter.properties, chapter.misconceptions, chapter.alternatives):

@@ -1,7 +1,9 @@
 """The course folder: where it is, which chapters and exercises it has, and where each of their files lies."""
 
+import ast
 import sys
 import tomllib
+from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +123,17 @@ class Chapter:
         return found
 
 
+def _imported(path: Path, known: Container[str]) -> list[str]:
+    """Return the modules of its own package that a module names in its imports."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names += [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [part for alias in node.names for part in alias.name.split(".")]
+    return [name for name in names if name in known]
+
+
 @dataclass(frozen=True)
 class Course:
     """A course folder."""
@@ -153,10 +166,21 @@ class Course:
         return self.root.name
 
     def reference_before(self, chapter: Chapter) -> tuple[str, ...]:
-        """The modules of reference/ that an exercise of `chapter` may use: those of earlier chapters."""
-        earlier = [other for other in self.chapters.values() if other.number < chapter.number]
-        own = set(chapter.reference)
-        return tuple(module for other in earlier for module in other.reference if module not in own)
+        """Return the modules of reference/ that an exercise of `chapter` may use: those of earlier chapters.
+
+        A module imports only modules of earlier chapters, so what the chapter's own modules import counts too; what this
+        chapter or a later one lists never does.
+        """
+        known = {path.stem: path for path in (self.root / "reference").glob("*.py")}
+        later = {m for other in self.chapters.values() if other.number >= chapter.number for m in other.reference}
+        waiting = [m for other in self.chapters.values() if other.number <= chapter.number for m in other.reference]
+        found: set[str] = set()
+        while waiting:
+            module = waiting.pop()
+            if module not in found and module in known:
+                found.add(module)
+                waiting += _imported(known[module], known)
+        return tuple(sorted(found - later))
 
     def chapter_of(self, text: str) -> Chapter | None:
         """The chapter that `text` names: 08_kv_cache, 08, 8 or kv_cache."""

@@ -1,5 +1,6 @@
 """Comparisons for properties. Each failure carries what the learner is shown."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def expect_close(
     """Compare type, dtype, shape, finiteness and values of two results, which may be tuples, lists or dicts of such.
 
     `dtype` is what a floating result must have (None: any floating dtype). The error is max|got - expected| / max(1, max|expected|)
-    and is bounded by `tolerance`, by default the exercise's.
+    and is bounded by `tolerance`, by default the exercise's; integers and booleans are compared exactly unless it is given.
     """
     limit = impl.tolerance if tolerance is None else tolerance
     pairs = [(what, got, expected)]
@@ -88,7 +89,8 @@ def expect_close(
         elif isinstance(theirs, dict):
             pairs[:0] = [(f"{name}[{key!r}]", ours[key], theirs[key]) for key in theirs]
         elif isinstance(theirs, Tensor | float):
-            _compare_numbers(impl, ours, theirs, name, Evidence(dict(inputs or {}), theirs, ours, grid), limit)
+            bound = 0.0 if tolerance is None and _counts(theirs) else limit
+            _compare_numbers(impl, ours, theirs, name, Evidence(dict(inputs or {}), theirs, ours, grid), bound)
         elif ours != theirs:
             raise Mismatch(f"{name} is {ours!r:.80}, expected {theirs!r:.80}", Evidence(dict(inputs or {}), theirs, ours, grid))
 
@@ -119,7 +121,7 @@ def expect_raised(kind: type[Exception], call: Callable[[], Any], *, inputs: Map
 def in_float64(value: Any) -> Any:
     """Return a copy of a value with its floating tensors in float64; the other tensors are cloned."""
     if isinstance(value, Tensor):
-        return value.detach().to(torch.float64) if value.is_floating_point() else value.clone()
+        return value.detach().to(torch.float64, copy=True) if value.is_floating_point() else value.clone()
     if isinstance(value, tuple | list):
         return type(value)(in_float64(item) for item in value)
     if isinstance(value, dict):
@@ -196,14 +198,15 @@ def _family(dtype: torch.dtype) -> str:
 
 
 def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, evidence: Evidence, limit: float) -> None:
-    ours = torch.as_tensor(got).detach().to(torch.float64)
-    theirs = torch.as_tensor(expected).detach().to(torch.float64)
-    if evidence.grid is None and isinstance(expected, Tensor) and expected.dtype == torch.bool and expected.dim() >= 2:
-        evidence.grid = _first_difference(expected, torch.as_tensor(got))
+    ours, theirs = _as_tensor(got), _as_tensor(expected)
     same = (ours == theirs) | (ours.isnan() & theirs.isnan())
     if bool(same.all()):
         impl.errors.append(0.0)
         return
+    if evidence.grid is None and theirs.dtype == torch.bool and theirs.dim() >= 2:
+        evidence.grid = _first_difference(theirs, ours)
+    wide = torch.complex128 if theirs.is_complex() else torch.float64
+    ours, theirs = ours.to(wide), theirs.to(wide)
     unfinite = ~ours.isfinite() & theirs.isfinite()
     if bool(unfinite.any()):
         where = _place(unfinite)
@@ -214,13 +217,32 @@ def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, e
     error = difference.max().item()
     # what a tolerance of the exercise's would have to be for this error to matter as much as it does here
     impl.errors.append(error * impl.tolerance / limit if limit else error)
-    if error > limit:
-        where = _place(difference == error)
-        if isinstance(expected, Tensor) and expected.dtype == torch.bool:
-            message = f"{what} is {bool(ours[where])} {_at(where)}, expected {bool(theirs[where])}"
-        else:
-            message = f"{what} is {ours[where].item():.6g} {_at(where)}, expected {theirs[where].item():.6g}"
-        raise Mismatch(message, evidence)
+    if error > limit or limit == 0:
+        where = _place(difference == error if error else ~same)  # integers beyond 2**53 may differ by less than float64 shows
+        got_text, expected_text = _apart(_as_tensor(got)[where].item(), _as_tensor(expected)[where].item())
+        raise Mismatch(f"{what} is {got_text} {_at(where)}, expected {expected_text}", evidence)
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """Return a tensor or number as a tensor; Python's numbers keep their precision."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    try:
+        return torch.tensor(float(value), dtype=torch.float64)
+    except OverflowError:
+        return torch.tensor(math.inf if value > 0 else -math.inf, dtype=torch.float64)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, Tensor) and _family(value.dtype) in ("integer", "bool")
+
+
+def _apart(one: Any, other: Any) -> tuple[str, str]:
+    """Return two numbers as texts: whole ones exactly, others with as many digits as tell them apart."""
+    if isinstance(one, int) and isinstance(other, int):
+        return str(one), str(other)
+    texts = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in (6, 9, 17)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 
 
 def _place(marked: Tensor) -> tuple[int, ...]:

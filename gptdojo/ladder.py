@@ -1,5 +1,6 @@
 """Runs the properties of an exercise on an implementation, rung by rung."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from .catalog import Catalog, Property
 from .course import Exercise
 from .determinism import derive_seed, steady
 from .expect import Grid
-from .faults import Evidence, ForbiddenCall, ImplementationFault, LearnerError, Stopped
+from .faults import Evidence, ForbiddenCall, ImplementationFault, LearnerError, Mismatch, Stopped
 from .fingerprints import explain
 from .implementation import Implementation
 from .report import Counterexample, ExerciseResult, PropertyResult, Status
@@ -77,7 +78,7 @@ def run_property(entry: Property, impl: Implementation, seed: int, *, shrink: bo
         return error
     except (_ShrunkEnough, Flaky):
         # Flaky: a case failed once and not again, so the code answers differently on the same input
-        return record.last
+        return record.last or Mismatch("your code answers differently when it is asked the same again", Evidence())
     return record.last
 
 
@@ -103,13 +104,14 @@ def run_ladder(
             errors.append(error)
             fallen = True
             stopped = isinstance(error, Stopped | ForbiddenCall) or _not_started(error)
-    status, message = _status(errors)
+    status, message = _status(errors, started=any(result.verdict == "passed" for result in results))
     score = 0.0 if status in ("forbidden", "not_started") else exercise.points * earned(results)
     result = ExerciseResult(
         exercise.name, exercise.chapter.name, round(score, 4), float(exercise.points), 0.0, status, message, [], results
     )
     if status in ("failed", "error"):
-        result.misconceptions = explain(catalog, exercise, impl)
+        with contextlib.suppress(Stopped):  # an explanation that cannot be found in time costs no verdict
+            result.misconceptions = explain(catalog, exercise, impl)
     result.seconds = round(time.perf_counter() - start, 3)
     return result
 
@@ -125,7 +127,7 @@ def _not_started(error: BaseException) -> bool:
     return isinstance(error, LearnerError) and error.types[0] == "NotImplementedError"
 
 
-def _status(errors: Sequence[BaseException]) -> tuple[Status, str]:
+def _status(errors: Sequence[BaseException], *, started: bool) -> tuple[Status, str]:
     if not errors:
         return "passed", ""
     for error in errors:
@@ -134,7 +136,7 @@ def _status(errors: Sequence[BaseException]) -> tuple[Status, str]:
         if isinstance(error, ForbiddenCall):
             return "forbidden", str(error)
     first = errors[0]
-    if _not_started(first):
+    if _not_started(first) and not started:
         return "not_started", NOT_STARTED
     if isinstance(first, LearnerError):
         memory = "MemoryError" in first.types or "can't allocate memory" in first.said

@@ -35,13 +35,28 @@ def _read() -> dict[str, Any]:
     path = state_file()
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(state, dict) and isinstance(state.get("courses"), dict):
+        if _is_state(state):
             return state
+        _keep_aside(path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError):
         _keep_aside(path)
     return {"format": FORMAT, "courses": {}}
+
+
+def _is_state(state: Any) -> bool:
+    """Say whether what was read has the form of what is written; what other parts keep beside the exercises is theirs."""
+    if not isinstance(state, dict) or not isinstance(state.get("courses"), dict):
+        return False
+    courses = state["courses"].values()
+    exercises = [course.get("exercises", {}) if isinstance(course, dict) else None for course in courses]
+    return all(isinstance(rows, dict) and all(map(_is_record, rows.values())) for rows in exercises)
+
+
+def _is_record(row: Any) -> bool:
+    kinds = {"score": (int, float), "status": (str,), "hints": (int,)}
+    return isinstance(row, dict) and row.keys() <= kinds.keys() and all(type(row[name]) in kinds[name] for name in row)
 
 
 def _keep_aside(path: Path) -> None:

@@ -42,7 +42,7 @@ def _show(value: Any) -> str:
         return f"raises {value.__name__}"
     if callable(value) and hasattr(value, "__name__"):
         return f"a function ({value.__name__})"
-    if isinstance(value, str | int | bool | torch.dtype | Opaque | Raised) or value is None:
+    if isinstance(value, str | bytes | int | bool | torch.dtype | Opaque | Raised) or value is None:
         return repr(value)
     return f"a {type(value).__name__}"
 

@@ -9,14 +9,16 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reference.config import GPT2, GPT3, GPTConfig
-    from reference.kv_cache import KVCache
-    from reference.model import GPT
+    from reference.config import GPT2 as GPT2
+    from reference.config import GPT3 as GPT3
+    from reference.config import GPTConfig as GPTConfig
+    from reference.kv_cache import KVCache as KVCache
+    from reference.model import GPT as GPT
 
 _HOME = {"GPTConfig": "config", "GPT2": "config", "GPT3": "config", "GPT": "model", "KVCache": "kv_cache"}
 _MODULES = {module.name for module in iter_modules(__path__)}
 
-__all__ = ["GPT", "GPT2", "GPT3", "GPTConfig", "KVCache"]
+__all__ = [name for name, home in _HOME.items() if home in _MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ class GPTConfig:
     """256 bytes, 50,000 merges and <|endoftext|>."""
 
     def __post_init__(self) -> None:
+        """Refuse sizes of which no GPT can be built."""
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or value < 1:
@@ -31,6 +32,7 @@ class GPTConfig:
 
     @property
     def d_head(self) -> int:
+        """How many channels each head has."""
         return self.d_model // self.n_head
 
 

@@ -33,6 +33,7 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
+        """Allocate both buffers, zeroed; no position is held yet."""
         self._k = torch.zeros(batch, n_head, n_ctx, d_head, dtype=dtype, device=device)
         self._v = torch.zeros_like(self._k)
         self._length = 0

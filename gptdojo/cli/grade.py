@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from gptdojo.course import Course, CourseError, find_course
 from gptdojo.report import SubmissionResult
+from gptdojo.screen import exercise_screen
 
 
 class Isolation(StrEnum):
@@ -75,7 +76,12 @@ def grade(
     if quiet:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
-        Console().print(table(results))
+        console = Console()
+        console.print(table(results))
+        if len(results) == 1:
+            for entry in results[0].exercises:
+                if entry.status != "passed":
+                    console.print(Group("", exercise_screen(entry)))
         if out is not None:
             _write(Path(out), json.dumps(report, indent=1))
     failed = any(entry.status == "grader_error" for result in results for entry in result.exercises)

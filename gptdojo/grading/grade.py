@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from gptdojo.catalog import load_catalog
 from gptdojo.course import Chapter, Course, Exercise
 from gptdojo.faults import Stopped
@@ -31,6 +33,7 @@ class Options:
 def grade(submission: Submission, options: Options) -> SubmissionResult:
     """Grade one submission; whatever it does, this returns."""
     start = time.perf_counter()
+    torch.set_num_threads(1)
     course = Course(options.root)
     result = SubmissionResult(str(submission.path), submission.learner, [], 0.0)
     try:

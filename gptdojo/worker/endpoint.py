@@ -67,7 +67,10 @@ class Endpoint(ValueCodec):
         return getattr(self.objects[message["handle"]], message["name"])
 
     def _gradients(self, value: Any, message: dict, tensors: list[Tensor]) -> list:
-        outputs = [value] if isinstance(value, Tensor) else [item for item in value if isinstance(item, Tensor)]
+        results = value if isinstance(value, tuple | list) else [value]
+        outputs = [item for item in results if isinstance(item, Tensor)]
+        if not outputs:
+            raise BadValue(f"it is a {type(value).__name__}, expected a tensor to take gradients of")
         cotangents = self.decode(message["cotangents"])
         inputs = [tensors[index] for index in message["wrt"]]
         return list(torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True))

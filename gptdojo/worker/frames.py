@@ -9,6 +9,8 @@ from typing import Any
 import msgpack
 
 MAX_FRAME = 128 * 2**20
+MAX_ITEMS = 2_000_000
+MAX_CONTAINER = 200_000
 HEADER = struct.Struct(">I")
 
 
@@ -22,6 +24,23 @@ class Closed(Exception):
 
 class Late(Exception):
     """Nothing came before the deadline."""
+
+
+def unpack(body: bytes) -> Any:
+    """Return what a frame holds. The number of items is bounded: a byte of a frame may else cost a hundred of memory."""
+    items = 0
+
+    def counted(container: Any) -> Any:
+        nonlocal items
+        items += len(container) + 1
+        if items > MAX_ITEMS:
+            raise BadFrame(f"more than {MAX_ITEMS} items")
+        return container
+
+    return msgpack.unpackb(
+        body, raw=False, unicode_errors="surrogatepass", strict_map_key=True, max_ext_len=0, max_map_len=32,
+        max_array_len=MAX_CONTAINER, list_hook=counted, object_hook=counted,
+    )  # fmt: skip
 
 
 class FramePipe:
@@ -39,7 +58,7 @@ class FramePipe:
 
     def send(self, message: dict) -> None:
         """Write one frame; raises Closed or Late."""
-        body = msgpack.packb(message, use_bin_type=True)
+        body = msgpack.packb(message, use_bin_type=True, unicode_errors="surrogatepass")
         if len(body) > MAX_FRAME:
             raise BadFrame(f"a frame of {len(body)} bytes")
         view = memoryview(HEADER.pack(len(body)) + body)
@@ -59,9 +78,7 @@ class FramePipe:
             raise BadFrame(f"a frame of {length} bytes")
         body = self._exactly(length)
         try:
-            message = msgpack.unpackb(
-                body, raw=False, strict_map_key=True, max_ext_len=0, max_map_len=32, max_array_len=1_000_000
-            )
+            message = unpack(body)
         except Exception as error:  # msgpack raises many types on hostile bytes, RecursionError and UnicodeDecodeError too
             raise BadFrame(f"{type(error).__name__}: {error}") from None
         if type(message) is not dict:

@@ -1,5 +1,6 @@
 """Runs a submission: the cells of a notebook in order, or a Python file."""
 
+import __future__
 import contextlib
 import io
 import json
@@ -16,6 +17,7 @@ MAX_CELLS = 2_000
 CELL_MARK = re.compile(r"^# ?%%.*$", re.MULTILINE)
 MAGIC = re.compile(r"^\s*([%!]|\??\w[\w.]*\?{1,2}\s*$|\?)")
 BODY_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")
+FUTURE_FLAGS = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Loaded:
 
     namespace: dict[str, Any]
     notes: list[dict] = field(default_factory=list)
+    future: int = 0  # the flags of `from __future__ import ...`, which hold for later cells too
 
 
 class NotASubmission(Exception):
@@ -110,19 +113,30 @@ def run(kind: str, content: bytes, skip: frozenset[str], *, module_name: str = "
     except NotASubmission as error:
         loaded.notes.append({"cell": "the file", "types": ["NotASubmission"], "message": str(error), "where": []})
         return loaded
+    if kind == "py":
+        _remember("<submission>", _text(content))
     for name, label, source in cells:
         if name not in skip:
             _run_cell(label, without_magics(source), loaded)
     return loaded
 
 
-def _run_cell(label: str, source: str, loaded: Loaded) -> None:
-    filename = f"<{label}>" if label != "the file" else "<submission>"
+def _remember(filename: str, source: str) -> None:
+    """Keep a source, so that tracebacks can quote its lines."""
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+
+
+def _run_cell(label: str, source: str, loaded: Loaded) -> None:
+    filename = "<submission>"
+    if label != "the file":
+        filename = f"<{label}>"
+        _remember(filename, source)
     quiet = io.StringIO()
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            exec(compile(source, filename, "exec", dont_inherit=True), loaded.namespace)
+            code = compile(source, filename, "exec", flags=loaded.future, dont_inherit=True)
+            loaded.future |= code.co_flags & FUTURE_FLAGS
+            exec(code, loaded.namespace)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

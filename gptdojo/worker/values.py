@@ -13,6 +13,7 @@ MAX_DEPTH = 32
 MAX_ITEMS = 100_000
 MAX_TENSOR_BYTES = 64 * 2**20
 MAX_TEXT = 100_000
+MAX_INTEGER_BITS = 4_000
 MAX_DIMENSIONS = 16
 
 DTYPES = {
@@ -57,23 +58,30 @@ class ValueCodec:
     def _encode(self, value: Any, arguments: list[Tensor], depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise BadValue(f"a value nested more than {MAX_DEPTH} deep")
-        if value is None or isinstance(value, bool | float | str):
-            return value[:MAX_TEXT] if isinstance(value, str) else value
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return str.__str__(value)[:MAX_TEXT]  # a plain str, also of a subclass such as np.str_
+        if isinstance(value, float):
+            return float(value)
         if isinstance(value, int):
-            return value if -(2**63) <= value < 2**63 else ["int", hex(value)[:1000]]
+            return _encode_int(int(value))
         if type(value) in (Tensor, torch.nn.Parameter):
             return encode_tensor(value, arguments)
-        if isinstance(value, list | tuple) and type(value).__name__ in ("list", "tuple"):
-            _bounded(value)
-            return [type(value).__name__, [self._encode(item, arguments, depth + 1) for item in value]]
+        if isinstance(value, list | tuple):
+            # named tuples, torch.Size and the results of torch.topk are tuples too
+            tag = "list" if isinstance(value, list) else "tuple"
+            return [tag, [self._encode(item, arguments, depth + 1) for item in _bounded(value)]]
         if isinstance(value, dict):
-            _bounded(value)
-            pairs = [[self._encode(side, arguments, depth + 1) for side in pair] for pair in value.items()]
+            pairs = [[self._encode(side, arguments, depth + 1) for side in pair] for pair in _bounded(value).items()]
+            for (tree, _), key in zip(pairs, value, strict=True):
+                if type(tree) is list and tree[0] not in ("tuple", "bytes", "int"):
+                    raise BadValue(f"a dict key that is a {type(key).__name__}")
             return ["dict", pairs]
-        if isinstance(value, torch.dtype):
-            return ["dtype", DTYPE_NAMES.get(value, "unknown")]
-        if isinstance(value, torch.device):
-            return ["device", str(value)]
+        if isinstance(value, torch.dtype) and value in DTYPE_NAMES:
+            return ["dtype", DTYPE_NAMES[value]]
+        if isinstance(value, torch.device) and value.type == "cpu":
+            return ["device", "cpu"]
         if isinstance(value, torch.Generator):
             return ["generator", value.initial_seed() % 2**63]
         if isinstance(value, bytes):
@@ -105,7 +113,7 @@ class ValueCodec:
             if len(_typed(pair, list)) != 2:
                 raise BadValue("a dict entry that is not a pair")
             key, value = (self.decode(side, depth + 1) for side in pair)
-            if type(key) not in (bool, int, float, str, tuple, type(None)):
+            if type(key) not in (bool, int, float, str, bytes, tuple, type(None)):
                 raise BadValue("a dict key that is not a plain value")
             try:
                 decoded[key] = value
@@ -118,7 +126,7 @@ class ValueCodec:
 
     def _decode_int(self, depth: int, text: Any) -> int:
         try:
-            return int(_typed(text, str)[:1000], 16)
+            return _bounded_int(int(_typed(text, str)[: MAX_INTEGER_BITS // 2], 16))
         except ValueError:
             raise BadValue("not an integer") from None
 
@@ -140,6 +148,16 @@ class ValueCodec:
 
 
 FIELDS = {"tensor": 6}
+
+
+def _bounded_int(value: int) -> int:
+    if value.bit_length() > MAX_INTEGER_BITS:
+        raise BadValue(f"an integer of {value.bit_length()} bits, at most {MAX_INTEGER_BITS} can cross")
+    return value
+
+
+def _encode_int(value: int) -> int | list:
+    return value if -(2**63) <= value < 2**63 else ["int", hex(_bounded_int(value))]
 
 
 def _counted(tag: str, fields: list) -> list:
@@ -189,14 +207,21 @@ def decode_tensor(dtype: Any, shape: Any, strides: Any, data: Any, requires_grad
         count *= size
     if len(_typed(data, bytes)) > MAX_TENSOR_BYTES or count * DTYPES[dtype].itemsize != len(data):
         raise BadValue(f"{len(data)} bytes for a {dtype} tensor of {count} elements")
-    if _typed(requires_grad, bool) and not DTYPES[dtype].is_floating_point:
+    if _typed(requires_grad, bool) and not (DTYPES[dtype].is_floating_point or DTYPES[dtype].is_complex):
         raise BadValue(f"a {dtype} tensor that requires gradients")
     if not data:
-        return torch.empty(shape, dtype=DTYPES[dtype])
+        return _empty(shape, dtype).requires_grad_(requires_grad)
     if dtype == "bool" and data.strip(b"\x00\x01"):
         raise BadValue("a bool that is neither True nor False")
     tensor = torch.frombuffer(bytearray(data), dtype=DTYPES[dtype]).reshape(shape)
     return with_strides(tensor, strides).requires_grad_(requires_grad)
+
+
+def _empty(shape: list[int], dtype: str) -> Tensor:
+    try:
+        return torch.empty(shape, dtype=DTYPES[dtype])
+    except RuntimeError as error:  # the sizes beside a zero may multiply to more than torch can count
+        raise BadValue(f"an empty tensor that cannot be: {error}") from None
 
 
 def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
@@ -205,7 +230,7 @@ def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
     Expanded dimensions (stride 0) are kept; other overlapping layouts, and those that would take more than 16 times the
     memory, stay contiguous.
     """
-    if list(tensor.stride()) == strides:
+    if list(tensor.stride()) == strides or min(strides) < 0:
         return tensor
     shape = list(tensor.shape)
     expanded = [size > 1 and stride == 0 for size, stride in zip(shape, strides, strict=True)]

@@ -3,7 +3,8 @@
 import math
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import linear, softmax
+
 from gptdojo import alternative
 from reference.mask import causal_mask, masked_softmax
 
@@ -46,7 +47,7 @@ def by_baddbmm(q, k, v, mask):
     if mask is not None:
         bias = bias.masked_fill(mask.logical_not(), lowest)
     scores = torch.baddbmm(bias.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(d_head))
-    weights = F.softmax(scores, dim=-1).view(batch, n_head, n_query, n_key)
+    weights = softmax(scores, dim=-1).view(batch, n_head, n_query, n_key)
     if mask is not None:
         weights = weights * mask
     return torch.bmm(weights.flatten(0, 1), v.flatten(0, 1)).unflatten(0, (batch, n_head))
@@ -104,10 +105,7 @@ def output_not_contiguous(q, k, v, mask):
     scores = k @ q.transpose(-2, -1)
     scores *= q.shape[-1] ** -0.5
     weights = scores.transpose(-2, -1)
-    if mask is not None:
-        weights = masked_softmax(weights, mask)
-    else:
-        weights = weights.softmax(-1)
+    weights = weights.softmax(-1) if mask is None else masked_softmax(weights, mask)
     return (v.transpose(-2, -1) @ weights.transpose(-2, -1)).transpose(-2, -1)
 
 
@@ -211,18 +209,17 @@ def merged_not_contiguous(x):
 
 
 @alternative("causal_self_attention")
-def nanogpt_style(x, w_qkv, b_qkv, w_out, b_out, n_head):
-    B, T, C = x.size()
-    q, k, v = F.linear(x, w_qkv, b_qkv).split(C, dim=2)
-    k = k.view(B, T, n_head, C // n_head).transpose(1, 2)
-    q = q.view(B, T, n_head, C // n_head).transpose(1, 2)
-    v = v.view(B, T, n_head, C // n_head).transpose(1, 2)
-    att = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
-    att = att.masked_fill(torch.tril(torch.ones(T, T)).view(1, 1, T, T) == 0, float("-inf"))
-    att = F.softmax(att, dim=-1)
-    y = att @ v
-    y = y.transpose(1, 2).contiguous().view(B, T, C)
-    return F.linear(y, w_out, b_out)
+def views_and_a_float_mask(x, w_qkv, b_qkv, w_out, b_out, n_head):
+    batch, length, width = x.size()
+    heads = [
+        part.view(batch, length, n_head, width // n_head).transpose(1, 2)
+        for part in linear(x, w_qkv, b_qkv).split(width, dim=2)
+    ]
+    pattern = heads[0].matmul(heads[1].transpose(2, 3)).div(math.sqrt(width // n_head))
+    is_future = torch.tril(torch.ones(1, 1, length, length)) == 0
+    pattern = softmax(pattern.masked_fill(is_future, float("-inf")), dim=3)
+    mixed = pattern.matmul(heads[2]).transpose(1, 2).contiguous().view(batch, length, width)
+    return linear(mixed, w_out, b_out)
 
 
 @alternative("causal_self_attention")
@@ -233,7 +230,7 @@ def one_head_at_a_time(x, w_qkv, b_qkv, w_out, b_out, n_head):
     output = b_out
     for h in range(n_head):
         rows = [slice(part * d_model + h * d_head, part * d_model + (h + 1) * d_head) for part in range(3)]
-        q, k, v = (F.linear(x, w_qkv[part], b_qkv[part]) for part in rows)
+        q, k, v = (linear(x, w_qkv[part], b_qkv[part]) for part in rows)
         weights = masked_softmax(q @ k.mT / d_head**0.5, mask)
         output = output + weights @ v @ w_out[:, h * d_head : (h + 1) * d_head].T
     return output
@@ -241,7 +238,7 @@ def one_head_at_a_time(x, w_qkv, b_qkv, w_out, b_out, n_head):
 
 @alternative("causal_self_attention")
 def one_position_at_a_time(x, w_qkv, b_qkv, w_out, b_out, n_head):
-    batch, n_position, d_model = x.shape
+    batch, n_position, _ = x.shape
     keys, values, outputs = [], [], []
     for t in range(n_position):
         q, k, v = (x[:, t] @ w_qkv.T + b_qkv).view(batch, 3, n_head, -1).unbind(1)

@@ -28,18 +28,28 @@ REAL = Course(ROOT)
 
 @pytest.fixture
 def course(tmp_path):
-    folder = tmp_path / "course"
+    return copy_of_the_toy(tmp_path / "course")
+
+
+def copy_of_the_toy(folder):
     shutil.copytree(TOY, folder, ignore=shutil.ignore_patterns("exercises", "*.ipynb", "__pycache__"))
     shutil.copy(ROOT / "nbgrader_config.py", folder)
     return Course(folder)
 
 
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory):
+    course = copy_of_the_toy(tmp_path_factory.mktemp("built") / "course")
+    assert [built.status for built in build(course)] == ["written"]
+    return course
+
+
 @pytest.fixture
-def notebook(course):
-    """The path of the released notebook of the toy course, just built."""
-    (built,) = build(course)
-    assert built.status == "written"
-    return built.notebook
+def notebook(course, built_once):
+    """The path of the released notebook of the toy course, as build made it."""
+    for folder in ("solutions", "exercises"):
+        shutil.copytree(built_once.root / folder, course.root / folder, dirs_exist_ok=True)
+    return course.chapters[CHAPTER].notebook
 
 
 def again(course):

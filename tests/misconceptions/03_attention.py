@@ -3,6 +3,7 @@
 import math
 
 import torch
+
 from gptdojo import fingerprint, misconception
 from reference.mask import causal_mask, masked_softmax
 
@@ -740,7 +741,7 @@ def whole_vector_for_every_head(x, n_head):
     truth="every entry of the batch is split, and none is dropped",
 )
 def first_entry_only(x, n_head):
-    batch, position, d_model = x.shape
+    _, position, d_model = x.shape
     if d_model % n_head:
         raise ValueError(f"d_model {d_model} is not divisible by n_head {n_head}")
     return x[0].reshape(position, n_head, d_model // n_head).transpose(0, 1).unsqueeze(0)
@@ -994,7 +995,7 @@ def batch_and_position_joined(x):
     truth="every entry of the batch is merged, and none is dropped",
 )
 def merged_first_entry_only(x):
-    batch, n_head, position, d_head = x.shape
+    _, n_head, position, d_head = x.shape
     return x[0].transpose(0, 1).reshape(1, position, n_head * d_head)
 
 
@@ -1112,8 +1113,7 @@ def output_projection_forgotten(x, w_qkv, b_qkv, w_out, b_out, n_head):
     q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
     scores = q @ k.transpose(-2, -1) / math.sqrt(d_model // n_head)
     weights = masked_softmax(scores, causal_mask(position, position))
-    merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
-    return merged
+    return (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
 
 
 @misconception(

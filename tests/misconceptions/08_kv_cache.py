@@ -2394,9 +2394,10 @@ def cache_probes(impl):
         story(9, ("append", 3), ("reset", 0), ("append", 2)),
         story(4, ("append", 3), ("append", 2), ("append", 1), ("append", 1), ("append", 1)),
         story(4, ("append", 3), ("reset", 0), ("append", 3)),
+        story(2, ("append", 2), ("append", 1)),
         story(6, ("append", 3), ("crop", -1), ("crop", 5), ("crop", 8), ("crop", 2), ("crop", 3)),
         lambda: two_caches(impl),
-        lambda: cache_story(impl, (2, 2, 4, 3), [("append", 2)], torch.float64),
+        lambda: cache_story(impl, (2, 2, 4, 3), [("append", 2), ("reset", 0)], torch.float64),
     ]
 
 

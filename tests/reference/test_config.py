@@ -30,7 +30,8 @@ EXACT_COUNTS = {
 
 def test_the_presets_are_the_four_gpt2_and_the_eight_gpt3_sizes():
     assert [*GPT2, *GPT3] == list(EXACT_COUNTS)
-    assert list(GPT2) == list(GPT2_PAPER_MILLIONS) and list(GPT3) == list(GPT3_PRINTED)
+    assert list(GPT2) == list(GPT2_PAPER_MILLIONS)
+    assert list(GPT3) == list(GPT3_PRINTED)
     assert {config.n_ctx for config in GPT2.values()} == {1024}
     assert {config.n_ctx for config in GPT3.values()} == {2048}
 

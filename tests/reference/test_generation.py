@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from reference.config import GPTConfig
 from reference.generation import cached_forward, generate, greedy, uncached_forward
@@ -51,10 +52,20 @@ def test_each_token_is_the_likeliest_with_and_without_the_cache(random_gpt, draw
     n_new = data.draw(st.integers(0, CONFIG.n_ctx - n_prompt + 1))  # the last one needs no room in the context
     model, prompt = random_gpt(CONFIG, seed), draw_tokens(seed, 13, batch, n_prompt)
     tokens = greedy(model, prompt, n_new)
-    assert tokens.shape == (batch, n_prompt + n_new) and tokens[:, :n_prompt].equal(prompt)
+    assert tokens.shape == (batch, n_prompt + n_new)
+    assert tokens[:, :n_prompt].equal(prompt)
     assert greedy(model, prompt, n_new, use_cache=False).equal(tokens)
     if n_new:
         assert model(tokens[:, :-1]).argmax(dim=-1)[:, n_prompt - 1 :].equal(tokens[:, n_prompt:])
+
+
+def test_the_cache_saves_most_of_the_work(random_gpt):
+    def flops(use_cache):
+        with FlopCounterMode(display=False) as counter:
+            greedy(random_gpt(CONFIG, 0), torch.zeros(1, 1, dtype=torch.long), 9, use_cache)
+        return counter.get_total_flops()
+
+    assert 4 * flops(use_cache=True) < flops(use_cache=False)  # 9 positions instead of 1 + 2 + ... + 9 = 45
 
 
 @settings(max_examples=12, deadline=None)

@@ -125,7 +125,9 @@ def test_append_copies_its_arguments_behind_what_is_held(draw):
     cache.append(first, v[:, :, :2])
     first.fill_(math.nan)
     cache.append(k[:, :, 2:], v[:, :, 2:])
-    assert len(cache) == 5 and cache.view()[0].equal(k) and cache.view()[1].equal(v)
+    assert len(cache) == 5
+    assert cache.view()[0].equal(k)
+    assert cache.view()[1].equal(v)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,8 @@ def test_what_does_not_fit_is_an_error_and_changes_nothing(k, v, message):
     cache.append(torch.ones(2, 3, 2, 4), torch.ones(2, 3, 2, 4))
     with pytest.raises(ValueError, match=message):
         cache.append(k, v)
-    assert len(cache) == 2 and all((tensor == 1).all() for tensor in cache.view())
+    assert len(cache) == 2
+    assert all((tensor == 1).all() for tensor in cache.view())
 
 
 @pytest.mark.parametrize("length", [-1, 3])

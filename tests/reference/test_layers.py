@@ -94,6 +94,9 @@ for name in {present!r}:
 for name in {sorted(set(MODULES) - set(present))!r}:
     assert not hasattr(reference, name)
 assert hasattr(reference, "GPT") == ("model" in {present!r})
+names = {{}}
+exec("from reference import *", names)
+assert ("GPT" in names) == ("model" in {present!r})
 """
     run(code, tmp_path)
 

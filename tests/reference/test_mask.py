@@ -27,7 +27,8 @@ def test_sliding_window_keeps_the_last_keys_up_to_oneself(size, window):
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=3), st.integers(1, 4))
 def test_padding_mask_allows_real_tokens_that_are_not_in_the_future(rows, n_query):
     mask = padding_causal_mask(torch.tensor(rows), n_query)
-    assert mask.shape == (len(rows), 1, n_query, 4) and mask.dtype == torch.bool
+    assert mask.shape == (len(rows), 1, n_query, 4)
+    assert mask.dtype == torch.bool
     for row, is_token in enumerate(rows):
         for query in range(n_query):
             expected = [is_token[key] and key <= 4 - n_query + query for key in range(4)]
@@ -55,7 +56,8 @@ def test_masked_softmax_is_the_softmax_of_what_is_left(draw, seed, batch, n_quer
     scores = draw(seed, batch, n_query, n_key) * 5
     mask = draw(seed + 1, n_query, n_key) > 0  # the same for the whole batch
     weights = masked_softmax(scores, mask)
-    assert weights.shape == scores.shape and weights.dtype == scores.dtype
+    assert weights.shape == scores.shape
+    assert weights.dtype == scores.dtype
     for row in range(batch):
         for query in range(n_query):
             kept = mask[query]
@@ -91,8 +93,10 @@ def test_masked_scores_get_no_gradient_and_an_empty_row_is_not_nan():
     mask = torch.tensor([[True, True, False, True], [False] * 4, [True] * 4])
     with torch.autograd.detect_anomaly(check_nan=True):
         masked_softmax(scores, mask).square().sum().backward()
-    assert scores.grad is not None and scores.grad.isfinite().all()
-    assert (scores.grad[~mask] == 0).all() and (scores.grad[0, mask[0]] != 0).all()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+    assert (scores.grad[~mask] == 0).all()
+    assert (scores.grad[0, mask[0]] != 0).all()
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 5), (4, 1), (3, 1, 1, 5), (1, 2, 4, 5), (3, 2, 4, 5)])
