@@ -6,7 +6,8 @@ from html import escape
 from rich.table import Table
 from rich.text import Text
 
-MAX_SIDE = 24
+MAX_SIDE = 22
+WIDTH = 78  # of a screen of 80 columns, with what is drawn indented by two
 SEEN, HIDDEN, LEAK, BLIND = "■", "·", "x", "o"
 LEGEND = {
     SEEN: ("sees", "green", "#2e7d32"),
@@ -34,10 +35,16 @@ def drawable(grid: dict) -> bool:
 
 def grid_text(grid: dict) -> Table:
     """Return the grid for a terminal; readable without color."""
-    table = Table.grid(padding=(0, 6, 0, 0))
     got = marks(grid["expected"], grid["got"])
-    table.add_row("expected", "got")
-    table.add_row(_matrix(marks(grid["expected"], grid["expected"]), grid), _matrix(got, grid))
+    titled = (("expected", _matrix(marks(grid["expected"], grid["expected"]), grid)), ("got", _matrix(got, grid)))
+    table = Table.grid(padding=(0, 6, 0, 0))
+    if 2 * max(len(line) for line in str(titled[1][1]).split("\n")) + 6 <= WIDTH:
+        table.add_row(*(title for title, _ in titled))
+        table.add_row(*(matrix for _, matrix in titled))
+    else:
+        for title, matrix in titled:
+            table.add_row(title)
+            table.add_row(matrix)
     used = {mark for row in got for mark in row} | {SEEN}
     legend = Text("  ".join(f"{mark} {words}" for mark, (words, _, _) in LEGEND.items() if mark in used), style="dim")
     outer = Table.grid()
@@ -47,9 +54,11 @@ def grid_text(grid: dict) -> Table:
 
 
 def _matrix(rows: list[list[str]], grid: dict) -> Text:
-    text = Text(f"{'':9}{grid['columns']}\n{'':9}" + " ".join(f"{column:<2}" for column in range(len(rows[0]))) + "\n")
+    margin = max(6, len(grid["rows"]) + 1)
+    left = " " * (margin + 3)
+    text = Text(f"{left}{grid['columns']}\n{left}" + " ".join(f"{column:<2}" for column in range(len(rows[0]))) + "\n")
     for number, row in enumerate(rows):
-        text.append(f"{grid['rows'] if number == 0 else '':6}{number:>2} ")
+        text.append(f"{grid['rows'] if number == 0 else '':{margin}}{number:>2} ")
         for mark in row:
             text.append(f"{mark:<3}", style=LEGEND[mark][1])
         text.append("\n" * (number < len(rows) - 1))

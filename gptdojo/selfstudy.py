@@ -7,10 +7,12 @@ from typing import Any
 
 from .catalog import load_catalog
 from .course import Course, CourseError, Exercise
+from .faults import Stopped
 from .implementation import Implementation, LocalTransport
 from .ladder import run_ladder
 from .progress import note
 from .report import ExerciseResult
+from .show import printable
 from .time_limit import time_limit
 from .worker.submission import run
 
@@ -46,12 +48,15 @@ def check_file(course: Course, path: Path, exercises: Sequence[Exercise] | None 
     except OSError as error:
         raise CourseError(f"{path} cannot be read: {error.strerror}") from None
     demonstrations = {name for chapter in course.chapters.values() for name in chapter.demonstrations}
-    with time_limit(SECONDS):
-        loaded = run("ipynb" if path.suffix == ".ipynb" else "py", content, frozenset(demonstrations))
+    try:
+        with time_limit(SECONDS):
+            loaded = run("ipynb" if path.suffix == ".ipynb" else "py", content, frozenset(demonstrations))
+    except Stopped as error:
+        raise CourseError(f"{path} does not run to its end: {error}") from None
     found = [exercise for exercise in course.exercises.values() if callable(loaded.namespace.get(exercise.name))]
     wanted = found if exercises is None else exercises
     if not wanted:
-        problem = f": {loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}" if loaded.notes else ""
+        problem = printable(f": {loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}") if loaded.notes else ""
         raise CourseError(f"{path} defines no exercise of this course{problem}")
     results = [
         check_callable(course, exercise, loaded.namespace) if exercise in found else undefined(exercise, loaded.notes)
@@ -62,7 +67,7 @@ def check_file(course: Course, path: Path, exercises: Sequence[Exercise] | None 
 
 def undefined(exercise: Exercise, notes: Sequence[dict]) -> ExerciseResult:
     """Return the result of an exercise that a file does not define, with what its cells raised."""
-    raised = "; ".join(f"{note['cell']} raised {note['types'][0]}: {note['message']}" for note in notes[:3])
+    raised = printable("; ".join(f"{note['cell']} raised {note['types'][0]}: {note['message']}" for note in notes[:3]))
     message = f"{exercise.name} is not defined" + (f": {raised}" if raised else "")
     status = "error" if raised else "missing"
     return ExerciseResult(exercise.name, exercise.chapter.name, 0.0, float(exercise.points), 0.0, status, message)

@@ -61,11 +61,11 @@ def author_cells(chapter: Chapter) -> list["NotebookNode"]:
     """
     import jupytext
 
+    text = _text(chapter)
     try:
-        text = chapter.solution.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CourseError(f"{chapter.solution} is missing: every chapter has a worked chapter") from None
-    cells = [cell for cell in jupytext.reads(text, fmt="py:percent").cells if cell.source.strip()]
+        cells = [cell for cell in jupytext.reads(text, fmt="py:percent").cells if cell.source.strip()]
+    except Exception as error:  # a header of notebook metadata can be wrong in many ways
+        raise CourseError(f"{chapter.solution} cannot be read as percent format: {error}") from error
     unnamed: Counter[str] = Counter()
     for cell in cells:
         extra = cell.metadata.keys() - BOOKKEEPING - {"title"}
@@ -91,7 +91,7 @@ def solution_source(exercise: Exercise) -> str:
     Needs no optional library. Raises CourseError where the worked chapter has no cell of that name.
     """
     path = exercise.chapter.solution
-    for name, _, cell in cells_of("py", path.read_bytes()):
+    for name, _, cell in cells_of("py", _text(exercise.chapter).encode()):
         if name == exercise.name:
             lines = cell.lstrip("\n").rstrip().split("\n")[1:]  # the first one holds the name
             return "\n".join(line for line in lines if BEGIN not in line and END not in line) + "\n"
@@ -111,6 +111,15 @@ def solution_lines(source: str) -> Iterator[str]:
 def plain_checksum(cell: "NotebookNode") -> str:
     """Return the checksum by which a change to a cell without nbgrader metadata is noticed."""
     return hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:32]
+
+
+def _text(chapter: Chapter) -> str:
+    try:
+        return chapter.solution.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CourseError(f"{chapter.solution} is missing: every chapter has a worked chapter") from None
+    except UnicodeDecodeError as error:
+        raise CourseError(f"{chapter.solution} is not UTF-8 text (byte {error.start})") from None
 
 
 def _complain(chapter: Chapter, cells: list["NotebookNode"]) -> None:

@@ -12,6 +12,7 @@ from gptdojo.course import Chapter, Course, CourseError, Exercise, find_course
 from gptdojo.report import ExerciseResult
 from gptdojo.screen import exercise_screen, headline
 from gptdojo.selfstudy import CheckedFile, check_file
+from gptdojo.show import printable
 
 
 def check(
@@ -74,4 +75,5 @@ def _show(console: Console, checked: CheckedFile) -> None:
         else:
             console.print(headline(result))
     for note in checked.notes if started else []:
-        console.print(Text(f"  note: {note['cell']} raised {note['types'][0]}: {note['message']}", style="yellow"))
+        said = printable(f"{note['cell']} raised {note['types'][0]}: {note['message']}")
+        console.print(Text(f"  note: {said}", style="yellow"))

@@ -21,6 +21,8 @@ class Isolation(StrEnum):
     """What stands between a submission and the machine."""
 
     auto = "auto"
+    bubblewrap = "bubblewrap"
+    uid = "uid"
     none = "none"
 
 
@@ -51,18 +53,21 @@ def grade(
     from gptdojo.grading.collect import collect
     from gptdojo.grading.grade import Options
     from gptdojo.grading.output import json_report, table
+    from gptdojo.grading.process import Limits
     from gptdojo.grading.run import grade_all
+    from gptdojo.sandbox import Unavailable, choose
 
     try:
         submissions = collect(course, paths)
-    except FileNotFoundError as error:
+        chosen = choose(isolation.value)
+    except (FileNotFoundError, Unavailable) as error:
         raise CourseError(str(error)) from None
     if not submissions:
         raise CourseError(f"no notebook (.ipynb) or Python file (.py) in {', '.join(map(str, paths))}")
     errors = Console(stderr=True)
-    if not quiet:
-        errors.print(Text("isolation: none. Each submission has a process of its own, but could read this machine's files.", "yellow"))
-    options = Options(course.root, seed=seed, seconds=timeout, memory_mib=memory, only=only)
+    if chosen.warning:
+        errors.print(Text(chosen.warning, style="yellow"))
+    options = Options(course.root, chosen, seed=seed, limits=Limits(timeout, memory), only=only)
     with _progress(errors, quiet) as progress:
         task = progress.add_task("grading", total=len(submissions))
 
@@ -72,7 +77,7 @@ def grade(
                 errors.print(Text(f"{result.submission}: {result.score:g} of {result.max_score:g}"))
 
         results = grade_all(submissions, options, jobs, done)
-    report = json_report(results, seed=seed, isolation="none")
+    report = json_report(results, seed=seed, isolation=chosen.kind)
     if quiet:
         sys.stdout.write(json.dumps(report) + "\n")
     else:

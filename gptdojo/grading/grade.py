@@ -13,10 +13,11 @@ from gptdojo.faults import Stopped
 from gptdojo.implementation import Implementation
 from gptdojo.ladder import run_ladder
 from gptdojo.report import ExerciseResult, Status, SubmissionResult
+from gptdojo.sandbox import Isolation
 from gptdojo.selfstudy import undefined
 
 from .collect import Submission, Unreadable, candidates
-from .process import WorkerProcess
+from .process import Limits, WorkerProcess
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Options:
     """How submissions are graded."""
 
     root: Path
+    isolation: Isolation
     seed: int = 0
-    seconds: float = 20.0
-    memory_mib: int = 4096
+    limits: Limits = Limits()
     only: tuple[str, ...] = ()
 
 
@@ -45,7 +46,12 @@ def grade(submission: Submission, options: Options) -> SubmissionResult:
         wanted = candidates(course, submission, b"", options.only)
         result.exercises = [_without_verdict(exercise, "error", str(error)) for exercise in wanted]
     else:
-        result.exercises, result.message = _Grading(course, submission, content, options).run()
+        try:
+            result.exercises, result.message = _Grading(course, submission, content, options).run()
+        except Exception as error:
+            result.message = f"the grader failed on this submission: {type(error).__name__}: {error}"[:500]
+            wanted = candidates(course, submission, content, options.only) or list(course.exercises.values())
+            result.exercises = [_without_verdict(exercise, "grader_error", result.message) for exercise in wanted]
     result.seconds = round(time.perf_counter() - start, 3)
     return result
 
@@ -82,7 +88,7 @@ class _Grading:
 
     def _discover(self) -> list[Exercise]:
         """Run a submission that names no exercise, to see whether it makes one all the same, or why it does not run."""
-        with WorkerProcess(self.course, (), seconds=self.options.seconds, memory_mib=self.options.memory_mib) as process:
+        with WorkerProcess(self.options.isolation, self.course, (), self.options.limits) as process:
             try:
                 defined, notes = process.load(self.submission.kind, self.content, list(self.course.exercises), ())
             except Stopped as error:
@@ -122,7 +128,7 @@ class _Grading:
 
     def _worker(self, chapter: Chapter) -> WorkerProcess:
         modules = self.course.reference_before(chapter)
-        return WorkerProcess(self.course, modules, seconds=self.options.seconds, memory_mib=self.options.memory_mib)
+        return WorkerProcess(self.options.isolation, self.course, modules, self.options.limits)
 
     def _grade(self, exercise: Exercise, process: WorkerProcess) -> ExerciseResult:
         catalog = load_catalog(exercise.chapter)

@@ -2,66 +2,86 @@
 
 import contextlib
 import os
-import resource
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from gptdojo import worker
 from gptdojo.course import Course
 from gptdojo.faults import Stopped
 from gptdojo.implementation import Session
+from gptdojo.sandbox import Isolation
+from gptdojo.sandbox.folder import worker_folder
+from gptdojo.sandbox.isolation import FIRST_UID
+from gptdojo.sandbox.slots import slot
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
 
 MAX_CALL_BACKS = 200_000
-START = "import sys; sys.path[:0] = [{root!r}]; import runpy; runpy.run_module('gptdojo_worker', run_name='__main__')"
+MAX_PROCESSES = 64
+MAX_FILE_BYTES = 64 * 2**20
+MAX_FILES = 256
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
-    "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "LANG": "C.UTF-8",
     "PATH": "/usr/bin:/bin",
 }
 
 
-class WorkerProcess:
-    """One submission in a process of its own, with nothing in its folder but the worker and the reference of earlier chapters.
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use: seconds for loading and for each exercise, MiB of memory over all its processes."""
 
-    Use it as a context manager; it is killed, with all it started, on leaving. Implements Transport.
+    seconds: float = 20.0
+    memory_mib: int = 4096
+
+    def for_worker(self, isolation: Isolation, exercises: int) -> dict[str, int]:
+        """Return the limits that the worker sets on itself before it runs the submission."""
+        limits = {
+            "memory": self.memory_mib * 2**20,
+            "cpu": int(self.seconds * (exercises + 1)) + 2,
+            "file_size": MAX_FILE_BYTES,
+            "files": MAX_FILES,
+            "core": 0,
+        }
+        # without a user or a namespace of its own, the count of processes is that of everything the user runs
+        return limits | ({"processes": MAX_PROCESSES} if isolation.seals else {})
+
+
+class WorkerProcess:
+    """One submission in a process of its own. Use it as a context manager: on leaving, all it started is gone.
+
+    Implements Transport.
     """
 
-    def __init__(self, course: Course, modules: Iterable[str], *, seconds: float, memory_mib: int) -> None:
-        self.seconds = seconds
+    def __init__(self, isolation: Isolation, course: Course, modules: Iterable[str], limits: Limits) -> None:
+        self.isolation = isolation
+        self.limits = limits
         self.number = 0
-        self.folder = Path(tempfile.mkdtemp(prefix="gptdojo-"))
-        shutil.copytree(Path(worker.__file__).parent, self.folder / "gptdojo_worker", ignore=shutil.ignore_patterns("__pycache__"))
-        _copy_reference(course, modules, self.folder / "reference")
-        scratch = self.folder / "scratch"
-        scratch.mkdir()
-        limit = memory_mib * 2**20
+        self._ending = ExitStack()
+        self.slot = self._ending.enter_context(slot())
+        folder = self._ending.enter_context(worker_folder(isolation, course, modules, self.slot))
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", START.format(root=str(self.folder))],
+            isolation.plan(folder, ENVIRONMENT, self.slot),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=scratch,
-            env=ENVIRONMENT | {"HOME": str(scratch), "TMPDIR": str(scratch)},
+            cwd=folder,
+            env=ENVIRONMENT,
             start_new_session=True,
             bufsize=0,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.pipe = FramePipe(self.process.stdout.fileno(), self.process.stdin.fileno(), patient=False)
+        self.pipe.watch = self._watch
 
     def __enter__(self) -> "WorkerProcess":
         return self
@@ -72,13 +92,42 @@ class WorkerProcess:
             assert stream is not None
             with contextlib.suppress(OSError):
                 stream.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._ending.close()
 
     def kill(self) -> None:
-        """End the process and its process group."""
+        """End the process and all it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.isolation.kind == "uid":
+            for _ in range(100):
+                left = self._members()
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                if not left:
+                    break
+                time.sleep(0.01)
+
+    def _members(self) -> list[int]:
+        """Return the processes of the submission: those of its user, else those that descend from its first one."""
+        if self.isolation.kind == "uid":
+            uid = FIRST_UID + self.slot
+            return [pid for pid, owner, _ in _processes() if owner == uid]
+        found = {self.process.pid}
+        parents = {pid: parent for pid, _, parent in _processes()}
+        for _ in range(len(parents)):
+            more = {pid for pid, parent in parents.items() if parent in found} - found
+            if not more:
+                break
+            found |= more
+        return sorted(found)
+
+    def _watch(self) -> None:
+        """Stop a submission whose processes hold too much memory together; each alone is bounded by its own limit."""
+        held = sum(_private_bytes(pid) for pid in self._members())
+        if held > self.limits.memory_mib * 2**20:
+            self._stop("memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed")
 
     @property
     def alive(self) -> bool:
@@ -87,13 +136,17 @@ class WorkerProcess:
 
     def start_clock(self) -> None:
         """Give what follows the full time limit."""
-        self.pipe.deadline = time.monotonic() + self.seconds
+        self.pipe.deadline = time.monotonic() + self.limits.seconds
 
     def load(self, kind: str, content: bytes, names: Iterable[str], skip: Iterable[str]) -> tuple[list[str], list[dict]]:
         """Run the submission; return which of `names` it defines, and what its cells raised. Raises Stopped."""
         known = list(names)
         self.start_clock()
-        reply = self._exchange({"op": "load", "kind": kind, "content": content, "names": known, "skip": list(skip)})
+        reply = self._exchange(
+            {"op": "load", "kind": kind, "content": content, "names": known, "skip": list(skip)}
+            | {"limits": self.limits.for_worker(self.isolation, len(known))}
+            | {"seal": self.isolation.seals, "sockets": self.isolation.sockets}
+        )
         try:
             defined = [name for name in reply["defined"] if name in known]
             return defined, [_note(note) for note in reply["notes"][:50]]
@@ -117,36 +170,49 @@ class WorkerProcess:
             self.pipe.send(message)
             return self.pipe.receive()
         except Late:
-            self._stop("timeout", f"no answer within {self.seconds:g} seconds; is there a loop that never ends?")
+            self._stop("timeout", f"no answer within {self.limits.seconds:g} seconds; is there a loop that never ends?")
         except BadFrame as error:
             self._stop("crashed", f"the submission's process sent something that is no reply ({error})")
         except Closed:
-            self._stop(*self._ending())
-        raise AssertionError("unreachable")
+            self._stop(*self._left_by())
 
-    def _stop(self, status: str, message: str) -> None:
+    def _stop(self, status: str, message: str) -> NoReturn:
         self.kill()
         raise Stopped(status, message)
 
-    def _ending(self) -> tuple[str, str]:
+    def _left_by(self) -> tuple[str, str]:
+        """Return the status and the message of a process that is gone."""
         try:
             code = self.process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             return "crashed", "the submission closed the pipe that answers go through"
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            return "crashed", f"the process of the submission was ended by {name}"
+        number = -code if code < 0 else code - 128
+        if number in set(signal.Signals):
+            if number == signal.SIGXCPU:
+                return "timeout", "it used up its processor time; is there a loop that never ends?"
+            return "crashed", f"the process of the submission was ended by {signal.Signals(number).name}"
         return "crashed", f"the process of the submission left with exit status {code}; does the code call exit?"
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Return the number, the user and the parent of every process that can be seen."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+                found.append((int(entry.name), entry.stat().st_uid, parent))
+    return found
+
+
+def _private_bytes(pid: int) -> int:
+    """Return the memory that a process holds for itself alone."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+    return 0
 
 
 def _note(note: dict) -> dict:
     texts = {key: printable(str(note[key])[:1_000]) for key in ("cell", "message")}
     return texts | {"types": [printable(str(name)[:100]) for name in note["types"][:20]] or ["Exception"]}
-
-
-def _copy_reference(course: Course, modules: Iterable[str], target: Path) -> None:
-    """Copy the package's `__init__.py` and the modules that a submission may use, and no others."""
-    source = course.root / "reference"
-    target.mkdir()
-    for name in ("__init__", *modules):
-        shutil.copy(source / f"{name}.py", target / f"{name}.py")

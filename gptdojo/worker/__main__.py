@@ -7,6 +7,7 @@ from typing import Any
 
 from .endpoint import Endpoint
 from .frames import Closed, FramePipe
+from .lockdown import give_up_system_calls, limit_resources
 from .submission import run
 
 
@@ -31,6 +32,9 @@ def main() -> None:
     pipe = take_over_standard_streams()
     sys.modules["gptdojo"] = stand_in_for_gptdojo()
     load = pipe.receive()
+    limit_resources(load["limits"])
+    if load["seal"]:
+        give_up_system_calls(sockets=load["sockets"])
     import torch
 
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ import os
 import select
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -11,6 +12,7 @@ import msgpack
 MAX_FRAME = 128 * 2**20
 MAX_ITEMS = 2_000_000
 MAX_CONTAINER = 200_000
+WATCH_SECONDS = 0.2
 HEADER = struct.Struct(">I")
 
 
@@ -47,13 +49,14 @@ class FramePipe:
     """Frames over two file descriptors.
 
     `deadline` is a time of `time.monotonic`, None waits for ever. A side that sets deadlines is not patient: it never blocks in
-    a write that the other side does not read.
+    a write that the other side does not read. `watch` is called now and then while it waits.
     """
 
     def __init__(self, read_fd: int, write_fd: int, *, patient: bool = True) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
         self.deadline: float | None = None
+        self.watch: Callable[[], None] = lambda: None
         os.set_blocking(write_fd, patient)
 
     def send(self, message: dict) -> None:
@@ -101,7 +104,9 @@ class FramePipe:
     def _wait(self, fd: int, writing: bool) -> None:
         if self.deadline is None:
             return
-        left = self.deadline - time.monotonic()
         sets: tuple[Any, Any] = ([], [fd]) if writing else ([fd], [])
-        if left <= 0 or not any(select.select(*sets, [], left)[:2]):
-            raise Late("the time is up")
+        while (left := self.deadline - time.monotonic()) > 0:
+            if any(select.select(*sets, [], min(left, WATCH_SECONDS))[:2]):
+                return
+            self.watch()
+        raise Late("the time is up")

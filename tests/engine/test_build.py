@@ -12,8 +12,11 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nbgrader.nbgraderformat import MetadataValidator
 
+from gptdojo.authoring.changes import learner_changes
 from gptdojo.authoring.source import author_cells, solution_lines
 from gptdojo.build import build, check, solution_source, stub_source
 from gptdojo.course import Course, CourseError
@@ -347,6 +350,16 @@ def test_filled_in_notebook_is_kept_and_counts_as_fine(course, notebook, learner
     assert check(again(course)) == []
 
 
+@given(which=st.integers(0, 12), where=st.floats(0, 1), typed=st.text(min_size=1, max_size=3))
+def test_no_keystroke_is_lost(built_once, which, where, typed):
+    released = built_once.chapters[CHAPTER].notebook.read_text(encoding="utf-8")
+    content = json.loads(released)
+    sources = ["".join(cell["source"]) for cell in content["cells"]]
+    position = round(where * len(sources[which]))
+    content["cells"][which]["source"] = sources[which][:position] + typed + sources[which][position:]
+    assert learner_changes(json.dumps(content), released)
+
+
 @pytest.mark.parametrize("learner", NO_WORK)
 def test_notebook_without_work_is_made_again_and_counts_as_fine(course, notebook, learner):
     pristine = notebook.read_bytes()
@@ -566,6 +579,12 @@ MISTAKES = {
         "    number = (\n    ### BEGIN SOLUTION\n        0\n    ### END SOLUTION\n    )\n    ### BEGIN SOLUTION\n    return sum(",
         "without its solution, line",
     ),
+    "broken header": (
+        "words.py",
+        "# %% [markdown]\n# # 1. Words",
+        "# ---\n# jupyter:\n#   kernelspec:\n#     name: x\n# ---\n\n# %% [markdown]\n# # 1. Words",
+        "cannot be read as percent format",
+    ),
     "name with spaces": (
         "words.py",
         "# %% count_a_sentence",
@@ -596,6 +615,13 @@ def test_author_mistake_is_explained_and_nothing_is_written(course, notebook, fi
 def test_missing_worked_chapter_is_explained(course):
     course.chapters[CHAPTER].solution.unlink()
     assert "every chapter has a worked chapter" in build(course)[0].error
+    with pytest.raises(CourseError, match="every chapter has a worked chapter"):
+        solution_source(course.exercises["count_vowels"])
+
+
+def test_worked_chapter_in_another_encoding_is_explained(course):
+    course.chapters[CHAPTER].solution.write_bytes("# %% [markdown]\n# Wörter".encode("latin-1"))
+    assert "is not UTF-8 text (byte 19)" in build(course)[0].error
 
 
 @pytest.mark.parametrize("library", ["jupytext", "nbformat", "nbgrader"])

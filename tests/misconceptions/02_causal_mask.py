@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gptdojo import fingerprint, misconception
+from gptdojo.faults import LearnerError
 
 Probe = Callable[[], Any]
 
@@ -1013,6 +1014,28 @@ def overwrites_the_weights(scores, mask):
     return weights.masked_fill_(~mask, 0.0)
 
 
+@misconception(
+    "masked_softmax",
+    believes="only the values count, so the computation may leave autograd",
+    truth="attention is trained through its softmax: without a gradient the queries and keys never learn, and no error says so "
+    "as long as the values do",
+)
+def leaves_autograd(scores, mask):
+    weights = torch.softmax(scores.detach().masked_fill(~mask, float("-inf")), dim=-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+@misconception(
+    "masked_softmax",
+    believes="nan_to_num repairs an empty row, gradient included",
+    truth="the backward pass of softmax multiplies by its own output, and 0 * NaN is NaN: what goes into the softmax has to be "
+    "replaced with masked_fill or torch.where, which stop the gradient there",
+)
+def repairs_the_values_only(scores, mask):
+    bias = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, float("-inf"))
+    return torch.softmax(scores.nan_to_num() + bias, dim=-1).nan_to_num(0.0)
+
+
 @fingerprint("masked_softmax")
 def masked_softmax_probes(impl) -> list[Probe]:
     inf, nan = float("inf"), float("nan")
@@ -1024,8 +1047,11 @@ def masked_softmax_probes(impl) -> list[Probe]:
     pair, pair_mask = torch.stack([scores, scores.flip(0)]), torch.stack([mask, mask.flip(0)])
     square, square_mask = scores[[0, 1, 0]], torch.tensor([[True] * 3, [False] * 3, [True] * 3])
 
-    def gradient_is_finite() -> bool:
-        _, (gradient,) = impl.vjp((extreme, mask), torch.eye(2, 3), wrt=(0,))
+    def gradient_is_finite(values: Tensor, allowed: Tensor) -> bool | str:
+        try:
+            _, (gradient,) = impl.vjp((values, allowed), torch.eye(2, 3), wrt=(0,))
+        except LearnerError as error:
+            return "overwritten" if "modified by an inplace operation" in error.said else "none"
         return isinstance(gradient, Tensor) and bool(gradient.isfinite().all())
 
     return [
@@ -1045,5 +1071,6 @@ def masked_softmax_probes(impl) -> list[Probe]:
         lambda: impl(pair, pair_mask),
         lambda: impl(pair.mT.contiguous().mT, mask),
         lambda: getattr(impl(scores.half(), mask), "dtype", None),
-        gradient_is_finite,
+        lambda: gradient_is_finite(extreme, mask),
+        lambda: gradient_is_finite(scores, one_row_empty),
     ]

@@ -1439,15 +1439,15 @@ def scores_of_future_zeroed(x, w_qkv, b_qkv, w_out, b_out, n_head):
 
 @misconception(
     "causal_self_attention",
-    believes="a score of -10 is low enough for the future",
+    believes="a score of -5 is low enough for the future",
     truth="a real score may be as low; only minus infinity gives exactly no weight",
 )
-def future_filled_with_minus_ten(x, w_qkv, b_qkv, w_out, b_out, n_head):
+def future_filled_with_minus_five(x, w_qkv, b_qkv, w_out, b_out, n_head):
     batch, position, d_model = x.shape
     q, k, v = (x @ w_qkv.T + b_qkv).chunk(3, dim=-1)
     q, k, v = (t.reshape(batch, position, n_head, d_model // n_head).transpose(1, 2) for t in (q, k, v))
     scores = q @ k.transpose(-2, -1) / math.sqrt(d_model // n_head)
-    scores = scores.masked_fill(~causal_mask(position, position), -10.0)
+    scores = scores.masked_fill(~causal_mask(position, position), -5.0)
     weights = torch.softmax(scores, dim=-1)
     merged = (weights @ v).transpose(1, 2).reshape(batch, position, d_model)
     return merged @ w_out.T + b_out

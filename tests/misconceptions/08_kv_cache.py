@@ -1719,6 +1719,25 @@ def reads_the_past_in_each_layer(tokens, params, n_head, caches):
 
 @misconception(
     "forward_with_cache",
+    believes="the tokens of one call share the position at which the call begins",
+    truth="each token stands one further than the one before: the positions are past, past + 1, and so on",
+)
+def one_position_for_the_chunk(tokens, params, n_head, caches):
+    past, n_new = len(caches[0]), tokens.shape[1]
+    wpe = params["wpe.weight"]
+    if past + n_new > wpe.shape[0]:
+        raise ValueError("past the context")
+
+    def attend(layer, q, k, v):
+        caches[layer].append(k, v)
+        keys, values = caches[layer].view()
+        return scaled_dot_product_attention(q, keys, values, causal_mask(q.shape[2], keys.shape[2]))
+
+    return gpt_forward(tokens, params | {"wpe.weight": wpe[past].expand(n_new, -1)}, n_head, attend=attend)
+
+
+@misconception(
+    "forward_with_cache",
     believes="positions count the tokens of this call",
     truth="they count from the start of the sequence: the first token of this call stands behind all that is held",
 )

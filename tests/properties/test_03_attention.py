@@ -35,9 +35,12 @@ def allowed_keys(v, shape: tuple[int, ...], at_least: int) -> Tensor:
     return (order < at_least) | v.booleans(*shape)
 
 
-def result_of(impl, oracle, *args) -> Tensor:
-    """The learner's result, once its type, shape and finiteness are right, whatever its values are."""
-    return expect_reference(impl, oracle, *args, tolerance=math.inf)
+def result_of(impl, expected: Tensor, *args) -> Tensor:
+    """The learner's result, once its type, shape and finiteness are those of `expected`, whatever its values are."""
+    got = impl(*args)
+    inputs = impl.label(impl.name, args)
+    expect_close(impl, got, expected, inputs=inputs, dtype=torch.float32, tolerance=math.inf)
+    return got
 
 
 def influence(function: Callable[[Tensor], Tensor], tokens: Tensor, changed: Tensor) -> Tensor:
@@ -63,9 +66,9 @@ def expect_influence(change: Tensor, expected: Tensor, allowed: Tensor, inputs: 
     *where, query, key = (leaks if bool(leaks.any()) else losses).nonzero()[0].tolist()
     grid = Grid(allowed[tuple(where)], felt[tuple(where)])
     if bool(leaks.any()):
-        message = f"the result at position {query} changes with position {key}, which it may not see"
+        message = f"the result of query {query} changes with key {key}, which it may not see"
     else:
-        message = f"the result at position {query} does not change with position {key}, which it may see"
+        message = f"the result of query {query} does not change with key {key}, which it may see"
     expect(False, message, inputs=inputs, grid=grid)
 
 
@@ -140,8 +143,9 @@ def test_scaled_dot_product_attention_who_sees_whom(impl, batch, n_head, n_query
         return reference.scaled_dot_product_attention(q.double(), keys.double(), value.double(), mask)
 
     def learner(keys: Tensor) -> Tensor:
-        return result_of(impl, reference.scaled_dot_product_attention, q, keys, value, mask)
+        return result_of(impl, exact, q, keys, value, mask)
 
+    exact = oracle(k)
     expected, change = influence(oracle, k, other), influence(learner, k, other)
     expect_influence(change, expected, allowed, impl.label(impl.name, (q, k, value, mask)))
 
@@ -197,7 +201,7 @@ def test_scaled_dot_product_attention_gradients(impl, batch, n_head, n_query, n_
     expect_gradients(impl, oracle, (q, k, value, mask), cotangent, wrt={0: "q", 1: "k", 2: "v"})
 
 
-@claim("scaled_dot_product_attention", rung=9, examples=15)
+@claim("scaled_dot_product_attention", rung=9, examples=12)
 @given(BATCH, HEADS, LENGTH, LENGTH, WIDTH, WIDTH, st.sampled_from([torch.float16, torch.float64]), values())
 def test_scaled_dot_product_attention_dtype(impl, batch, n_head, n_query, n_key, d_head, d_value, dtype, v):
     """float16 in, float16 out (to its precision), and the same for float64."""
@@ -341,7 +345,7 @@ def test_causal_self_attention_one_position(impl, batch, n_head, d_head, v):
     expect_reference(impl, reference.causal_self_attention, x, *parameters(v, d_model), n_head)
 
 
-@claim("causal_self_attention", rung=2)
+@claim("causal_self_attention", rung=2, examples=15)
 @given(BATCH, st.integers(2, 6), HEADS, WIDTH, values())
 def test_causal_self_attention_first_position(impl, batch, n_position, n_head, d_head, v):
     """Position 0 sees itself alone, so it gets what it would get in a sequence of length 1."""
@@ -351,27 +355,28 @@ def test_causal_self_attention_first_position(impl, batch, n_position, n_head, d
     expect_reference(impl, reference.causal_self_attention, x, *weights, n_head, at=lambda out: out[:, 0], what=first)
 
 
-@claim("causal_self_attention", rung=3, examples=15)
+@claim("causal_self_attention", rung=3, examples=12)
 @given(BATCH, st.integers(2, 6), HEADS, WIDTH, values())
 def test_causal_self_attention_who_sees_whom(impl, batch, n_position, n_head, d_head, v):
     """Changing a token changes the result at its own and at every later position, and at no earlier one."""
     d_model = n_head * d_head
     x, other = v.normal(batch, n_position, d_model), v.normal(batch, n_position, d_model)
     weights = parameters(v, d_model)
-    exact = [w.double() for w in weights]
+    weights64 = [w.double() for w in weights]
 
     def oracle(tokens: Tensor) -> Tensor:
-        return reference.causal_self_attention(tokens.double(), *exact, n_head)
+        return reference.causal_self_attention(tokens.double(), *weights64, n_head)
 
     def learner(tokens: Tensor) -> Tensor:
-        return result_of(impl, reference.causal_self_attention, tokens, *weights, n_head)
+        return result_of(impl, exact, tokens, *weights, n_head)
 
+    exact = oracle(x)
     expected, change = influence(oracle, x, other), influence(learner, x, other)
     allowed = torch.ones(n_position, n_position, dtype=torch.bool).tril().expand_as(change)
     expect_influence(change, expected, allowed, impl.label(impl.name, (x, *weights, n_head)))
 
 
-@claim("causal_self_attention", rung=4, examples=30)
+@claim("causal_self_attention", rung=4, examples=25)
 @given(ANY_BATCH, LONG, HEADS, WIDTH, st.booleans(), values())
 def test_causal_self_attention_everything(impl, batch, n_position, n_head, d_head, dense, v):
     """All positions, with any number of heads: scores, scale, softmax, heads and both projections."""
@@ -412,7 +417,7 @@ def test_causal_self_attention_gradients(impl, batch, n_position, n_head, d_head
     expect_gradients(impl, reference.causal_self_attention, args, cotangent, wrt=names)
 
 
-@claim("causal_self_attention", rung=7, examples=15)
+@claim("causal_self_attention", rung=7, examples=10)
 @given(BATCH, LENGTH, HEADS, WIDTH, st.sampled_from([torch.float16, torch.float64]), values())
 def test_causal_self_attention_dtype(impl, batch, n_position, n_head, d_head, dtype, v):
     """float16 in, float16 out (to its precision), and the same for float64."""

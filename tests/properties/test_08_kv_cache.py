@@ -345,7 +345,7 @@ def test_attend_with_cache_large_scores(impl, n_query, past, v):
     """Scores of hundreds neither overflow nor let the future through."""
     # integers and d_head 4: every score is exact in float32, so rounding cannot blur the comparison
     length = past + n_query
-    q, k = v.integers(-30, 30, (2, 3, n_query, 4)).float(), v.integers(-30, 30, (2, 3, length, 4)).float()
+    q, k = v.integers(-20, 20, (2, 3, n_query, 4)).float(), v.integers(-20, 20, (2, 3, length, 4)).float()
     expect_reference(impl, attended, q, k, v.normal(2, 3, length, 4), length, what="the output")
 
 

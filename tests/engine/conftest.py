@@ -1,0 +1,104 @@
+"""The toy course as a course of its own, and the two ways to reach a learner's code."""
+
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptdojo import catalog, fingerprints, solutions
+from gptdojo.course import Course
+from gptdojo.grading.process import WorkerProcess
+from gptdojo.implementation import Implementation, LocalTransport
+from gptdojo.worker.submission import run
+
+ENGINE = Path(__file__).parent
+ROOT = ENGINE.parents[1]
+TOY = ENGINE / "toy_course"
+ANSWERS = ENGINE / "answers.py"
+CACHES = (
+    catalog.load_catalog,
+    catalog._signatures,
+    fingerprints.known_fingerprints,
+    solutions.solution_namespace,
+)
+
+
+def _is_of_a_course(name):
+    return name.partition(".")[0] == "reference" or name.startswith(("gptdojo_course_", "gptdojo_solution_"))
+
+
+@contextmanager
+def no_other_course():
+    """Hide the modules of any other course, and forget what was loaded of it; put them back afterwards."""
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_a_course(name)}
+    path = list(sys.path)
+    for cache in CACHES:
+        cache.cache_clear()
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if _is_of_a_course(name)]:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+        sys.path[:] = path
+        for cache in CACHES:
+            cache.cache_clear()
+
+
+def copy_toy(folder):
+    shutil.copytree(TOY, folder, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis", "exercises"))
+    return folder
+
+
+@pytest.fixture
+def toy_folder(tmp_path):
+    return copy_toy(tmp_path / "course")
+
+
+@pytest.fixture
+def toy(toy_folder):
+    """The toy course, importable, and no other."""
+    with no_other_course():
+        course = Course(toy_folder)
+        course.importable()
+        yield course
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path, monkeypatch):
+    """No test touches the state of whoever runs it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def _process():
+    names = [line.split()[1].partition("(")[0].rstrip(":") for line in ANSWERS.read_text().splitlines() if line[:4] in ("def ", "clas")]
+    with WorkerProcess(Course(TOY), (), seconds=60, memory_mib=4096) as process:
+        defined, notes = process.load("py", ANSWERS.read_bytes(), names, ())
+        assert not notes
+        assert defined == names
+        yield process
+
+
+@pytest.fixture(params=["here", "process"])
+def transport(request):
+    """The functions of answers.py, in this process and in one of their own."""
+    if request.param == "here":
+        return LocalTransport(run("py", ANSWERS.read_bytes(), frozenset()).namespace)
+    process = request.getfixturevalue("_process")
+    process.start_clock()
+    return process
+
+
+@pytest.fixture
+def answer(transport):
+    """`answer("name")` is the implementation that answers.py has under that name."""
+    return lambda name, **facts: Implementation(transport, name, **facts)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
