@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gptdojo.course import CourseError
 
-from . import build, check, grade, hint, status
+from . import build, check, doctor, grade, hint, status
 
 app = typer.Typer(
     help="Learn by building, and find out whether you got it right.",
@@ -22,6 +22,7 @@ app.command("check")(check.check)
 app.command("hint")(hint.hint)
 app.command("build")(build.build)
 app.command("grade")(grade.grade)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ from gptdojo.sandbox.slots import slot
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
 
+START_SECONDS = 120.0
+START_CPU_SECONDS = 20
 MAX_CALL_BACKS = 200_000
 MAX_PROCESSES = 64
 MAX_FILE_BYTES = 64 * 2**20
@@ -46,7 +48,7 @@ class Limits:
         """Return the limits that the worker sets on itself before it runs the submission."""
         limits = {
             "memory": self.memory_mib * 2**20,
-            "cpu": int(self.seconds * (exercises + 1)) + 2,
+            "cpu": int(self.seconds * (exercises + 1)) + START_CPU_SECONDS,
             "file_size": MAX_FILE_BYTES,
             "files": MAX_FILES,
             "core": 0,
@@ -61,7 +63,7 @@ class WorkerProcess:
     Implements Transport.
     """
 
-    def __init__(self, isolation: Isolation, course: Course, modules: Iterable[str], limits: Limits) -> None:
+    def __init__(self, isolation: Isolation, course: Course | None, modules: Iterable[str], limits: Limits) -> None:
         self.isolation = isolation
         self.limits = limits
         self.number = 0
@@ -101,7 +103,7 @@ class WorkerProcess:
         self.process.wait()
         if self.isolation.kind == "uid":
             for _ in range(100):
-                left = self._members()
+                left = self.members()
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -109,7 +111,7 @@ class WorkerProcess:
                     break
                 time.sleep(0.01)
 
-    def _members(self) -> list[int]:
+    def members(self) -> list[int]:
         """Return the processes of the submission: those of its user, else those that descend from its first one."""
         if self.isolation.kind == "uid":
             uid = FIRST_UID + self.slot
@@ -125,8 +127,9 @@ class WorkerProcess:
 
     def _watch(self) -> None:
         """Stop a submission whose processes hold too much memory together; each alone is bounded by its own limit."""
-        held = sum(_private_bytes(pid) for pid in self._members())
-        if held > self.limits.memory_mib * 2**20:
+        allowed = self.limits.memory_mib * 2**20
+        held = held_bytes(self.members(), allowed)
+        if held > allowed:
             self._stop("memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed")
 
     @property
@@ -141,17 +144,28 @@ class WorkerProcess:
     def load(self, kind: str, content: bytes, names: Iterable[str], skip: Iterable[str]) -> tuple[list[str], list[dict]]:
         """Run the submission; return which of `names` it defines, and what its cells raised. Raises Stopped."""
         known = list(names)
+        self._start(len(known))
         self.start_clock()
-        reply = self._exchange(
-            {"op": "load", "kind": kind, "content": content, "names": known, "skip": list(skip)}
-            | {"limits": self.limits.for_worker(self.isolation, len(known))}
-            | {"seal": self.isolation.seals, "sockets": self.isolation.sockets}
-        )
+        reply = self._exchange({"op": "load", "kind": kind, "content": content, "names": known, "skip": list(skip)})
         try:
             defined = [name for name in reply["defined"] if name in known]
             return defined, [_note(note) for note in reply["notes"][:50]]
         except (KeyError, TypeError) as error:
             raise Stopped("crashed", f"the reply of the submission's process makes no sense: {error!r:.200}") from None
+
+    def _start(self, exercises: int) -> None:
+        """Wait until the interpreter runs and torch is imported: no code of the submission runs before that."""
+        self.pipe.deadline = time.monotonic() + START_SECONDS
+        limits = self.limits.for_worker(self.isolation, exercises)
+        start = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
+        try:
+            self.pipe.send(start)
+            ready = self.pipe.receive()
+        except (Late, Closed, BadFrame) as error:
+            self.kill()
+            raise RuntimeError(f"the sandbox did not start ({type(error).__name__}: {error}); try `gptdojo doctor`") from None
+        if ready != {"op": "ready"}:
+            raise RuntimeError("the sandbox started something that is not the worker; try `gptdojo doctor`")
 
     def request(self, message: dict, call_back: Session) -> dict:
         """Send a request and answer call-backs until its reply comes; raises Stopped."""
@@ -205,12 +219,25 @@ def _processes() -> list[tuple[int, int, int]]:
     return found
 
 
-def _private_bytes(pid: int) -> int:
-    """Return the memory that a process holds for itself alone."""
+def _anonymous_bytes(pid: int, file: str, *fields: str) -> int:
+    """Return the sum of some fields of a file of /proc that counts memory in kB; 0 for a process that is gone."""
     with contextlib.suppress(OSError, ValueError):
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+        lines = Path(f"/proc/{pid}/{file}").read_text(errors="replace").splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(fields))
     return 0
+
+
+def held_bytes(pids: Iterable[int], enough: int) -> int:
+    """Return the memory that processes hold together, as far as it matters whether it is more than `enough`.
+
+    The quick count has pages that forked processes share once for each; only when that is too much, shares are counted.
+    """
+    pids = list(pids)
+    quick = sum(_anonymous_bytes(pid, "status", "RssAnon:", "RssShmem:") for pid in pids)
+    if quick <= enough:
+        return quick
+    exact = sum(_anonymous_bytes(pid, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:") for pid in pids)
+    return exact or quick
 
 
 def _note(note: dict) -> dict:

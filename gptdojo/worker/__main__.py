@@ -31,10 +31,10 @@ def main() -> None:
     """Load the submission, then answer requests until the pipe closes."""
     pipe = take_over_standard_streams()
     sys.modules["gptdojo"] = stand_in_for_gptdojo()
-    load = pipe.receive()
-    limit_resources(load["limits"])
-    if load["seal"]:
-        give_up_system_calls(sockets=load["sockets"])
+    start = pipe.receive()
+    limit_resources(start["limits"])
+    if start["seal"]:
+        give_up_system_calls(sockets=start["sockets"])
     import torch
 
     torch.set_num_threads(1)
@@ -44,6 +44,8 @@ def main() -> None:
         pipe.send(message)
         return pipe.receive()
 
+    pipe.send({"op": "ready"})
+    load = pipe.receive()
     loaded = run(load["kind"], load["content"], frozenset(load["skip"]))
     defined = [name for name in load["names"] if callable(loaded.namespace.get(name))]
     pipe.send({"op": "loaded", "defined": defined, "notes": loaded.notes[:50]})

@@ -72,7 +72,13 @@ class Endpoint(ValueCodec):
         if not outputs:
             raise BadValue(f"it is a {type(value).__name__}, expected a tensor to take gradients of")
         cotangents = self.decode(message["cotangents"])
+        if len(outputs) != len(cotangents):
+            raise BadValue(f"it holds {len(outputs)} tensors, expected {len(cotangents)} to take gradients of")
         inputs = [tensors[index] for index in message["wrt"]]
+        # a result that does not depend on the inputs adds nothing; where none depends on them, autograd says so
+        pairs = list(zip(outputs, cotangents, strict=True))
+        pairs = [pair for pair in pairs if pair[0].requires_grad] or pairs
+        outputs, cotangents = zip(*pairs, strict=True)
         return list(torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True))
 
     def _keep(self, value: Any) -> list:

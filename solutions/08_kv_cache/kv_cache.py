@@ -1,16 +1,17 @@
 # %% [markdown]
 # # 8. The KV cache
 #
-# A GPT writes one token at a time, and each time it attends to all the tokens before. Their keys and values do not change
-# any more: under the causal mask a position depends on what came before it, never on what comes after. So they are computed
-# once and kept. This is the **KV cache**, and generation without it is unusable.
+# A GPT writes one token at a time, and each time it attends to all the tokens before. Their keys and values do not
+# change any more: under the causal mask a position depends on what came before it, never on what comes after. So they
+# are computed once and kept. This is the **KV cache**, and no one generates without it.
 #
-# With it, generation has two phases. In the **prefill** the prompt is fed in one call, and its keys and values fill the
-# cache. In each step of the **decode** phase one token is fed: it computes one query, key and value a layer, writes the latter
-# two into the cache, and its query reads all that the cache holds.
+# With it, generation has two phases. In the **prefill** the prompt is fed in one call, and its keys and values fill
+# the cache. In each step of the **decode** phase one token is fed: it computes one query, key and value a layer,
+# writes the latter two into the cache, and its query reads all that the cache holds.
 #
-# What is saved is computation, what is paid is memory, and what must not change is the result: the logits with the cache are
-# those without it, up to rounding. Nearly every mistake of this chapter still produces fluent text, so compare logits.
+# What is saved is computation, what is paid is memory, and what must not change is the result: the logits with the
+# cache are those without it, up to rounding. Nearly every mistake of this chapter still produces fluent text, so
+# compare logits.
 #
 # You will write the cache of one layer, attention over it, the forward pass with it, and the loop around it. The four
 # exercises do not depend on each other. You may use `reference` modules of earlier chapters.
@@ -31,19 +32,20 @@ from reference.model import GPT, gpt_forward
 # %% [markdown]
 # ## One layer's memory
 #
-# The obvious cache joins the old keys and the new ones with `torch.cat` in every step. That copies everything held, each time:
-# over $N$ steps $1 + 2 + \dots + N = N(N+1)/2$ positions are copied, where $N$ have to be written. So memory is
-# allocated once for the whole context, and a counter says how many slots are filled:
+# The obvious cache joins the old keys and the new ones with `torch.cat` in every step. That copies everything held,
+# each time: over $N$ steps $1 + 2 + \dots + N = N(N+1)/2$ positions are copied, where $N$ have to be written. So
+# memory is allocated once for the whole context, and a counter says how many slots are filled:
 #
 #     slot       0    1    2    3    4    5    6    7        n_ctx = 8
 #     keys      k0   k1   k2   k3   k4    .    .    .        len(cache) = 5
 #                                         ^ the next append writes here
 #
-# The counter is the truth. To take back tokens (a rejected draft, an edited prompt) or to start over, only the counter moves:
-# slots behind it may hold anything.
+# The counter is the truth. To take back tokens (a rejected draft, an edited prompt) or to start over, only the
+# counter moves: slots behind it may hold anything.
 #
-# Two things are easy to get wrong. Appending past the context must be an error **before** anything has changed, or the cache
-# is left half written. And a slice past the end of a tensor is silently cut short, so torch does not find that error for you.
+# Two things are easy to get wrong. Appending past the context must be an error **before** anything has changed, or
+# the cache is left half written. And a slice past the end of a tensor is silently cut short, so torch does not find
+# that error for you.
 
 
 # %% KVCache
@@ -125,8 +127,8 @@ class KVCache:
 # %% [markdown]
 # ## Attention over a buffer
 #
-# Here is the whole buffer, with its filled and its unfilled slots, and the queries of the newest tokens. With $L$ slots filled
-# and $n$ queries, query $i$ stands at position $L - n + i$ and sees the slots
+# Here is the whole buffer, with its filled and its unfilled slots, and the queries of the newest tokens. With $L$
+# slots filled and $n$ queries, query $i$ stands at position $L - n + i$ and sees the slots
 #
 # $$j \le L - n + i .$$
 #
@@ -138,11 +140,13 @@ class KVCache:
 #
 # Three different mistakes hide in this picture.
 #
-# - **The corner.** `tril` without a diagonal, and `is_causal=True` in torch, start at the top left: query 0 would see slot 0 only.
-# - **No mask at all.** With one query that is right: the newest token sees everything held. With a chunk of several it is not.
-# - **The slots behind the bar.** A key of zeros has the score 0 and not $-\infty$, so an empty slot takes a share of the
-#   softmax. Weighting it with 0 afterwards is not enough either, since $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. What is cut off
-#   before the products cannot leak.
+# - **The corner.** `tril` without a diagonal, and `is_causal=True` in torch, start at the top left: query 0 would see
+#   slot 0 only.
+# - **No mask at all.** With one query that is right: the newest token sees everything held. With a chunk of several
+#   it is not.
+# - **The slots behind the bar.** A key of zeros has the score 0 and not $-\infty$, so an empty slot takes a share of
+#   the softmax. Weighting it with 0 afterwards is not enough either, since $0 \cdot \mathrm{NaN} = \mathrm{NaN}$.
+#   What is cut off before the products cannot leak.
 
 
 # %% attend_with_cache
@@ -154,10 +158,10 @@ def attend_with_cache(
 ) -> Float[Tensor, "batch head n_query d_head"]:
     """Attend causally from the newest positions to all that a cache holds, scaled by 1/sqrt(d_head).
 
-    The first `length` slots of both buffers are filled, those of the new tokens included, and 1 <= n_query <= length <= n_ctx. The
-    queries are the last `n_query` of these `length` positions. Slots from `length` on may hold anything, NaN included, and must
-    not matter. The buffers are read and not changed; they need not be contiguous. Any way to compute it is fine, that of
-    torch included.
+    The first `length` slots of both buffers are filled, those of the new tokens included, and
+    1 <= n_query <= length <= n_ctx. The queries are the last `n_query` of these `length` positions. Slots from `length`
+    on may hold anything, NaN included, and must not matter. Scores may be in the hundreds. The buffers are read and not
+    changed; no tensor need be contiguous. Any way to compute it is fine, torch's own included.
 
     Source: Vaswani et al. 2017 (1706.03762), section 3.2, with keys and values from a cache.
 
@@ -176,19 +180,21 @@ def attend_with_cache(
 # %% [markdown]
 # ## The forward pass
 #
-# Of all that a GPT computes, only two things know that a position is not alone. Attention looks at other positions, and the position
-# embedding says which position this is. Norms, projections and the MLP treat each position by itself, so they need not know
-# whether the tokens before are there. With $P$ positions in the cache and $n$ new tokens:
+# Of all that a GPT computes, only two things know that a position is not alone. Attention looks at other positions,
+# and the position embedding says which position this is. Norms, projections and the MLP treat each position by
+# itself, so they need not know whether the tokens before are there. With $P$ positions in the cache and $n$ new
+# tokens:
 #
 # - the new tokens stand at the positions $P, P+1, \dots, P+n-1$;
-# - in every layer, their keys and values are appended to that layer's cache, and their queries attend to all $P + n$ positions.
+# - in every layer, their keys and values are appended to that layer's cache, and their queries attend to all $P + n$
+#   positions.
 #
 # Everything else is the forward pass of chapter 5, on the new tokens only. `gpt_forward` has both as arguments:
-# `first_position`, and `attend`, a function that gets `(layer, q, k, v)`, each of shape (batch, head, new, d_head), and returns
-# what the heads saw, in the shape of `q`.
+# `first_position`, and `attend`, a function that gets `(layer, q, k, v)`, each of shape (batch, head, new, d_head),
+# and returns what the heads saw, in the shape of `q`.
 #
-# Read the length $P$ once, before the layers run: while they run, the caches of the lower layers are longer already than those
-# of the upper ones.
+# Read the length $P$ once, before the layers run: while they run, the caches of the lower layers are longer already
+# than those of the upper ones.
 
 
 # %% forward_with_cache
@@ -200,19 +206,19 @@ def forward_with_cache(
 ) -> Float[Tensor, "batch new vocab"]:
     """Return the logits after each of the `new` tokens (one or more), which continue what the caches hold.
 
-    `params` are a GPT's parameters under GPT-2's names (`wte.weight`, `wpe.weight`, `h.0.attn.c_attn.weight`, ...), as in
-    chapter 5; `wpe.weight` has a row for each position of the context. `caches` has one cache a layer, which all hold the same
-    number of positions; they have room for at least the context, and the methods `append`, `view`, `crop`, `reset` and
-    `len()` of the exercise above.
+    `params` are a GPT's parameters under GPT-2's names (`wte.weight`, `wpe.weight`, `h.0.attn.c_attn.weight`, ...), as
+    in chapter 5; `wpe.weight` has a row for each position of the context. `caches` has one cache a layer, all holding
+    equally many positions; they have room for at least the context, and the methods `append`, `view`, `crop`, `reset`
+    and `len()` of the exercise above, and nothing else.
 
-    The first token stands at position `len(caches[0])`. In each layer the keys and values of the new tokens, split into heads
-    as `c_attn` gives them, are appended once with `append(k, v)`. The past is taken from the caches and from nowhere else, since
-    they may have been cropped, or filled by other code.
+    The first token stands at position `len(caches[0])`. In each layer the keys and values of the new tokens are
+    appended once with `append(k, v)`, as `c_attn` gives them (keys unscaled), split into heads: (batch, n_head, new,
+    d_head). The past is taken from the caches and from nowhere else: they may have been cropped, or filled by other
+    code.
 
     Raises ValueError if the tokens go past the context; then every cache holds what it held before the call.
 
-    >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-    <torch._C.Generator object at ...>
+    >>> _ = torch.manual_seed(0)
     >>> model = GPT(GPTConfig(n_layer=2, n_head=2, d_model=8, n_ctx=16, vocab_size=10))
     >>> params = {name: parameter.detach() for name, parameter in model.named_parameters()}
     >>> caches = [KVCache(1, 2, 16, 4) for _ in range(2)]
@@ -240,8 +246,9 @@ def forward_with_cache(
 # %% [markdown]
 # ## The loop
 #
-# Greedy generation takes the likeliest token, $\arg\max_w \mathrm{logits}_w$ at the **last** position, and feeds it back. Here
-# `forward` is a model with a memory: it goes on after what it was fed before. So every token is fed exactly once.
+# Greedy generation takes the likeliest token, $\arg\max_w \mathrm{logits}_w$ at the **last** position, and feeds it
+# back. Here `forward` is a model with a memory: it goes on after what it was fed before. So every token is fed
+# exactly once.
 #
 #     call       fed                      gives
 #     1          the prompt               new token 1
@@ -249,9 +256,9 @@ def forward_with_cache(
 #     ...
 #     n_new      new token n_new - 1      new token n_new, which is never fed
 #
-# For $n$ new tokens after a prompt of $P$, the model is fed $P + n - 1$ positions. Feeding the last token too would be a wasted
-# pass, and one position too many when the context is just full. Feeding the whole sequence each time, right as it is for a model
-# without memory, puts every token into the cache again and again.
+# For $n$ new tokens after a prompt of $P$, the model is fed $P + n - 1$ positions. Feeding the last token too would
+# be a wasted pass, and one position too many when the context is just full. Feeding the whole sequence each time,
+# right as it is for a model without memory, puts every token into the cache again and again.
 
 
 # %% generate
@@ -262,10 +269,10 @@ def generate(
 ) -> Int[Tensor, "batch prompt+n_new"]:
     """Return the prompt, continued greedily by exactly `n_new` tokens in each row.
 
-    `forward(tokens)` returns the logits after each of the tokens it is fed; it remembers what it was fed and continues after
-    it, and raises ValueError past its context. Feed it the prompt first (in one call, or in several pieces), then one token of
-    each row a call, of shape (batch, 1). The last generated token is never fed. With `n_new` = 0 the prompt is returned and `forward` is
-    not called. No token has a special meaning.
+    `forward(tokens)` returns the logits after each of the tokens it is fed, at least one of each row; it remembers what
+    it was fed and continues after it, and raises ValueError past its context. Feed it the prompt first (in one call, or
+    in several pieces), then one token of each row a call, of shape (batch, 1). The last generated token is never fed.
+    With `n_new` = 0 the prompt is returned and `forward` is not called. No token has a special meaning.
 
     >>> def count_up(tokens):  # a model that has learned to count to 9
     ...     return torch.nn.functional.one_hot((tokens + 1) % 10, 10).float()
@@ -286,9 +293,10 @@ def generate(
 # %% [markdown]
 # ## What forgetting costs
 #
-# How many positions go through the model for $n$ new tokens after a prompt of $P$? With a cache $P + n - 1$. Without one, step
-# $i$ feeds the prompt and the $i - 1$ tokens before it again: $\sum_{i=1}^{n} (P + i - 1) = nP + n(n-1)/2$. The next cell counts
-# both while a small GPT with random weights generates, with your functions, and checks that the text is the same.
+# How many positions go through the model for $n$ new tokens after a prompt of $P$? With a cache $P + n - 1$. Without
+# one, step $i$ feeds the prompt and the $i - 1$ tokens before it again: $\sum_{i=1}^{n} (P + i - 1) = nP + n(n-1)/2$.
+# The next cell counts both while a small GPT with random weights generates, with your functions, and checks that the
+# text is the same.
 
 # %% the_price_of_forgetting
 config = GPTConfig(n_layer=4, n_head=4, d_model=128, n_ctx=512, vocab_size=256)
@@ -328,21 +336,21 @@ prompt = torch.randint(config.vocab_size, (1, 20))
 with_cache: list[int] = []
 without_cache: list[int] = []
 assert torch.equal(generate(remembering(with_cache), prompt, 40), generate(forgetful(without_cache), prompt, 40))
-print(
-    f"positions computed for 40 tokens after a prompt of 20: {sum(with_cache)} with the cache, {sum(without_cache)} without"
-)
+print(f"positions computed for 40 tokens after 20: {sum(with_cache)} with the cache, {sum(without_cache)} without")
 assert (sum(with_cache), sum(without_cache)) == (59, 40 * 20 + 40 * 39 // 2)
 
 # %% [markdown]
 # ## Time per token
 #
-# Positions are not seconds: a call of many positions uses the machine better than many calls of one, so the clock shows a smaller gap
-# than the count. The next cell measures one step at several lengths. Without the cache a step costs a pass over the whole
-# sequence, which grows with its length (and, in the scores, with its square). With the cache it costs one position's share of
-# the weights, which does not grow, and the reading of the cache, which grows with the length and is small here.
+# Positions are not seconds: a call of many positions uses the machine better than many calls of one, so the clock
+# shows a smaller gap than the count. The next cell measures one step at several lengths. Without the cache a step
+# costs a pass over the whole sequence, which grows with its length (and, in the scores, with its square). With the
+# cache it costs one position's share of the weights, which does not grow, and the reading of the cache, which grows
+# with the length and is small here.
 #
-# On a GPU with a large model the picture is the same with another cause: a step with the cache has to read all weights and the
-# whole cache for one token a row, so it is bound by memory bandwidth and not by arithmetic. Chapter 10 counts both.
+# On a GPU with a large model the picture is the same with another cause: a step with the cache has to read all
+# weights and the whole cache for one token a row, so it is bound by memory bandwidth and not by arithmetic. Chapter
+# 10 counts both.
 
 # %% time_per_token
 import matplotlib.pyplot as plt

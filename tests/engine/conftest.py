@@ -1,5 +1,6 @@
 """The toy course as a course of its own, and the two ways to reach a learner's code."""
 
+import re
 import shutil
 import sys
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ import torch
 
 from gptdojo import catalog, fingerprints, solutions
 from gptdojo.course import Course
-from gptdojo.grading.process import WorkerProcess
+from gptdojo.grading.process import Limits, WorkerProcess
 from gptdojo.implementation import Implementation, LocalTransport
+from gptdojo.sandbox.isolation import choose
 from gptdojo.worker.submission import run
 
 ENGINE = Path(__file__).parent
@@ -75,8 +77,8 @@ def _own_data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def _process():
-    names = [line.split()[1].partition("(")[0].rstrip(":") for line in ANSWERS.read_text().splitlines() if line[:4] in ("def ", "clas")]
-    with WorkerProcess(Course(TOY), (), seconds=60, memory_mib=4096) as process:
+    names = re.findall(r"^(?:def|class) (\w+)", ANSWERS.read_text(), re.MULTILINE)
+    with WorkerProcess(choose("none"), Course(TOY), (), Limits(seconds=60)) as process:
         defined, notes = process.load("py", ANSWERS.read_bytes(), names, ())
         assert not notes
         assert defined == names

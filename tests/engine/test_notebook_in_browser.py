@@ -45,7 +45,7 @@ def jupyterlab(course, tmp_path):
     home = {
         name: str(tmp_path / "home") for name in ("HOME", "XDG_DATA_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
     }
-    server = subprocess.Popen(command, env=os.environ | home | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, env=os.environ | home | {"PYTHONPATH": str(ROOT)}, stderr=open("/tmp/lab_test.log","w"))
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, server)

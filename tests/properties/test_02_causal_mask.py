@@ -10,9 +10,8 @@ from gptdojo.expect import expect, expect_close, expect_raises, expect_reference
 from gptdojo.strategies import values
 from reference import mask as reference
 
-LONG = st.integers(512, 560).map(
-    lambda n: 4 * n + 2
-)  # past buffers of 1024 and 2048; float16 takes its last two for equal
+# Past buffers of 1024 and 2048 positions; the last two positions of such a text are one number in float16.
+LONG = st.integers(512, 560).map(lambda n: 4 * n + 2)
 LATEST = 2
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 EXTREMES = torch.tensor([1e4, -1e4, 1e30, -1e30, float("inf"), float("-inf"), float("nan")])
@@ -48,8 +47,8 @@ def scores_and_mask(
     v = draw(values())
     scores = v.normal(*shape)
     mask = v.booleans(*[size if keep else 1 for size, keep in zip(shape, kept, strict=True)][start:])
-    own = torch.arange(mask.shape[-2])[:, None] % mask.shape[-1] == torch.arange(mask.shape[-1])
-    mask = mask & v.booleans(*mask.shape[:-1], 1) if empty else mask | own
+    one_each = torch.arange(mask.shape[-2])[:, None] % mask.shape[-1] == torch.arange(mask.shape[-1])
+    mask = mask & v.booleans(*mask.shape[:-1], 1) if empty else mask | one_each
     if extreme:
         scores = torch.where(mask, scores, EXTREMES[v.integers(0, len(EXTREMES) - 1, shape)])
     return (v.scattered(scores), mask) if shared else (scores, mask)

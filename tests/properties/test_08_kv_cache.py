@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect, expect_close, expect_raised, expect_raises, expect_reference
+from gptdojo.expect import expect, expect_close, expect_raised, expect_reference
 from gptdojo.implementation import Implementation
 from gptdojo.strategies import Values, values
 from reference.attention import scaled_dot_product_attention
@@ -76,7 +76,8 @@ class CacheBesideTruth:
         """Compare the length and the view with what should be held."""
         inputs = {"what was done": self.story}
         length = len(self.cache)
-        expect(length == len(self), "len(cache) is wrong", inputs=inputs, expected=len(self), got=length)
+        message = f"len(cache) is {length}, expected {len(self)}"
+        expect(length == len(self), message, inputs=inputs, expected=len(self), got=length)
         view = self.cache.view()
         expect_close(self.impl, view, tuple(self.held), inputs=inputs, what="cache.view()", dtype=self.dtype)
 
@@ -96,8 +97,8 @@ class CacheSizes:
 
 
 def mostly_several() -> st.SearchStrategy[int]:
-    """2 or 3, sometimes 1."""
-    return st.sampled_from([2, 3, 2, 3, 1])
+    """2 or 3, now and then 1, which is what a failing case shrinks to where it can."""
+    return st.sampled_from([1, 2, 3, 2, 3, 2, 3])
 
 
 def cache_sizes() -> st.SearchStrategy[CacheSizes]:
@@ -381,7 +382,7 @@ def gpt_and_tokens(draw: Callable, n_token: int, spare: int = 2) -> tuple[SmallG
     return gpt, draw(values()).integers(0, gpt.vocab_size - 1, (batch, n_token))
 
 
-@claim("forward_with_cache", rung=1, examples=4)
+@claim("forward_with_cache", rung=1, examples=5)
 @given(case=gpt_and_tokens(1))
 def test_forward_with_cache_first_token(impl, case):
     """The first token, fed on empty caches, gives the logits that the model gives without a cache."""
@@ -389,7 +390,7 @@ def test_forward_with_cache_first_token(impl, case):
     feed(impl, gpt, gpt.caches(len(tokens)), tokens, [1])
 
 
-@claim("forward_with_cache", rung=2, examples=4)
+@claim("forward_with_cache", rung=2, examples=5)
 @given(data=st.data(), n_prompt=st.integers(2, 5))
 def test_forward_with_cache_prompt(impl, data, n_prompt):
     """A prompt fed in one call on empty caches gives the uncached logits at every position."""
@@ -397,7 +398,7 @@ def test_forward_with_cache_prompt(impl, data, n_prompt):
     feed(impl, gpt, gpt.caches(len(tokens)), tokens, [n_prompt])
 
 
-@claim("forward_with_cache", rung=3, examples=4)
+@claim("forward_with_cache", rung=3, examples=5)
 @given(data=st.data(), n_prompt=st.integers(1, 3), steps=st.integers(2, 3))
 def test_forward_with_cache_single_tokens(impl, data, n_prompt, steps):
     """After the prompt, tokens fed one at a time give the same logits as the whole sequence without a cache."""
@@ -405,7 +406,7 @@ def test_forward_with_cache_single_tokens(impl, data, n_prompt, steps):
     feed(impl, gpt, gpt.caches(len(tokens)), tokens, [n_prompt, *[1] * steps])
 
 
-@claim("forward_with_cache", rung=4, examples=5)
+@claim("forward_with_cache", rung=4, examples=6)
 @given(data=st.data(), pieces=st.lists(st.integers(2, 3), min_size=2, max_size=3), single=st.integers(0, 3))
 def test_forward_with_cache_any_split(impl, data, pieces, single):
     """However a sequence is split into calls, the logits are those of one call without a cache."""
@@ -414,7 +415,7 @@ def test_forward_with_cache_any_split(impl, data, pieces, single):
     feed(impl, gpt, gpt.caches(len(tokens)), tokens, pieces)
 
 
-@claim("forward_with_cache", rung=5, examples=4)
+@claim("forward_with_cache", rung=5, examples=5)
 @given(data=st.data(), kept=st.integers(0, 2), dropped=st.integers(1, 2), n_new=st.integers(1, 2))
 def test_forward_with_cache_crop_and_go_on(impl, data, kept, dropped, n_new):
     """With cropped caches the sequence goes on as if the cropped tokens had never been fed; other sequences do not matter."""
@@ -427,7 +428,7 @@ def test_forward_with_cache_crop_and_go_on(impl, data, kept, dropped, n_new):
     feed(impl, gpt, caches, torch.cat([tokens[:, :kept], tokens[:, kept + dropped :]], dim=1), [n_new])
 
 
-@claim("forward_with_cache", rung=6, examples=4)
+@claim("forward_with_cache", rung=6, examples=5)
 @given(data=st.data(), held=st.integers(1, 4), n_new=st.integers(1, 3))
 def test_forward_with_cache_filled_elsewhere(impl, data, held, n_new):
     """Caches that somebody else filled, with append(k, v) in each layer, are gone on from just the same."""
@@ -435,7 +436,7 @@ def test_forward_with_cache_filled_elsewhere(impl, data, held, n_new):
     feed(impl, gpt, gpt.caches(len(tokens), tokens[:, :held]), tokens, [n_new])
 
 
-@claim("forward_with_cache", rung=7, examples=4)
+@claim("forward_with_cache", rung=7, examples=5)
 @given(data=st.data(), held=st.integers(0, 3), n_new=st.integers(1, 3))
 def test_forward_with_cache_fills_the_context(impl, data, held, n_new):
     """The context, as many positions as wpe.weight has rows, can be filled to the last one."""
@@ -452,16 +453,17 @@ def test_forward_with_cache_one_past_the_context(impl, data, fits, excess):
     caches = gpt.caches(len(tokens), tokens[:, :held])
     before = [cache.view() for cache in caches]
     because = f"{held} positions are held and {room + excess} more do not fit into the context of {gpt.n_ctx}"
-    expect_raises(impl, ValueError, tokens[:, held:], gpt.params, gpt.n_head, caches, because=because)
+    inputs = {"tokens": tokens[:, held:], "the caches hold": tokens[:, :held], "rows of wpe.weight": gpt.n_ctx}
+    expect_raised(
+        ValueError, lambda: impl(tokens[:, held:], gpt.params, gpt.n_head, caches), inputs=inputs, because=because
+    )
     lengths = [len(cache) for cache in caches]
     message = f"after the ValueError the caches hold {lengths} positions, expected {held} in each as before the call"
-    same = all(
-        torch.equal(old, new)
-        for cache, views in zip(caches, before, strict=True)
-        for old, new in zip(views, cache.view(), strict=True)
-        if old.shape == new.shape
-    )
-    expect(lengths == [held] * gpt.n_layer and same, message, expected=[held] * gpt.n_layer, got=lengths)
+    expect(lengths == [held] * gpt.n_layer, message, inputs=inputs, expected=[held] * gpt.n_layer, got=lengths)
+    for cache, views in zip(caches, before, strict=True):
+        expect_close(
+            impl, cache.view(), views, inputs=inputs, what="after the ValueError, what a cache holds", tolerance=0
+        )
 
 
 # --- generate ---------------------------------------------------------------------------------------------------------
@@ -528,7 +530,7 @@ def test_generate_feeds_each_token_once(impl, case):
     expect(fed == n_prompt + case.n_new - 1, message, inputs=inputs, expected=n_prompt + case.n_new - 1, got=fed)
 
 
-@claim("generate", rung=5, examples=4)
+@claim("generate", rung=5, examples=5)
 @given(case=generate_cases(st.integers(1, 4), st.just(0)))
 def test_generate_nothing(impl, case):
     """With n_new = 0 the prompt comes back as it is, and forward is not called."""

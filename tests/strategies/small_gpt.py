@@ -81,17 +81,12 @@ class SmallGPT:
 
 
 @st.composite
-def small_gpts(
-    draw: Callable,
-    n_ctx: int,
-    n_layer: st.SearchStrategy[int] = st.integers(2, 3),  # noqa: B008
-    n_head: st.SearchStrategy[int] = st.integers(2, 3),  # noqa: B008
-) -> SmallGPT:
-    """A GPT whose context is `n_ctx`; d_head is 2 to 4, the vocabulary 5 to 7."""
-    layers, heads, vocab_size = draw(n_layer), draw(n_head), draw(st.integers(5, 7))
-    d_model = heads * draw(st.integers(2, 4))
-    params = random_params(draw(values()), layers, d_model, n_ctx, vocab_size)
-    return SmallGPT(layers, heads, d_model, n_ctx, vocab_size, params)
+def small_gpts(draw: Callable, n_ctx: int) -> SmallGPT:
+    """A GPT whose context is `n_ctx`, with 2 or 3 layers and heads, a d_head of 2 to 4 and 5 to 7 words."""
+    n_layer, n_head, vocab_size = draw(st.integers(2, 3)), draw(st.integers(2, 3)), draw(st.integers(5, 7))
+    d_model = n_head * draw(st.integers(2, 4))
+    params = random_params(draw(values()), n_layer, d_model, n_ctx, vocab_size)
+    return SmallGPT(n_layer, n_head, d_model, n_ctx, vocab_size, params)
 
 
 class ProvidedCache(Provided):
