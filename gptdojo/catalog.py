@@ -121,14 +121,13 @@ def fingerprint(exercise: str) -> Callable[[Decorated], Decorated]:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is said about the exercises of one chapter."""
+    """Everything that is said about the exercises of one chapter. Each file is loaded when it is first needed."""
 
     chapter: Chapter
-    entries: tuple[Any, ...] = field(repr=False)
 
     def of(self, kind: type, exercise: str) -> list[Any]:
-        """Return the entries of one kind for one exercise, in the order of their files."""
-        return [entry for entry in self.entries if type(entry) is kind and entry.exercise == exercise]
+        """Return the entries of one kind for one exercise, in the order of their file."""
+        return [entry for entry in _entries(self.chapter, kind) if type(entry) is kind and entry.exercise == exercise]
 
     def properties(self, exercise: str) -> list[Property]:
         """Return the ladder of an exercise, simplest rung first."""
@@ -159,19 +158,26 @@ class Catalog:
 
 @lru_cache
 def load_catalog(chapter: Chapter) -> Catalog:
-    """Load the properties, misconceptions and alternatives of a chapter."""
-    # Hypothesis keeps tables of characters; not in the folder in which a learner happens to be
-    set_hypothesis_home_dir(user_cache_path("gptdojo", appauthor=False) / "hypothesis")
+    """Return the catalog of a chapter."""
+    return Catalog(chapter)
+
+
+def _entries(chapter: Chapter, kind: type) -> tuple[Any, ...]:
+    if kind is Property:
+        return _load_entries(chapter, chapter.properties)
+    return _load_entries(chapter, chapter.alternatives if kind is Alternative else chapter.misconceptions)
+
+
+@lru_cache
+def _load_entries(chapter: Chapter, path: Path) -> tuple[Any, ...]:
     chapter.course.importable()
-    entries: list[Any] = []
-    for path in (chapter.properties, chapter.misconceptions, chapter.alternatives):
-        module = load_module(path)
-        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-        entries += [value._gptdojo for value in own if hasattr(value, "_gptdojo")]
+    module = load_module(path)
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    entries = tuple(value._gptdojo for value in own if hasattr(value, "_gptdojo"))
     unknown = {entry.exercise for entry in entries} - chapter.exercises.keys()
     if unknown:
-        raise CourseError(f"{chapter.name} has properties or variants of {sorted(unknown)}, which its chapter.toml does not name")
-    return Catalog(chapter, tuple(entries))
+        raise CourseError(f"{path} has entries for {sorted(unknown)}, which chapter.toml does not name")
+    return entries
 
 
 def load_module(path: Path) -> ModuleType:

@@ -3,11 +3,15 @@
 import difflib
 from typing import Any
 
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from .course import Course, Exercise, find_course
 from .screen import exercise_html, exercise_screen
 from .selfstudy import check_callable
+from .worker.observe import Observer
 
 
 def check(implementation: Any, exercise: str | None = None) -> float:
@@ -26,6 +30,21 @@ def check(implementation: Any, exercise: str | None = None) -> float:
     else:
         Console().print(exercise_screen(result))
     return float(result.score)
+
+
+def _warm_up() -> None:
+    """Have torch and Hypothesis do once what takes them a second the first time, while the learner reads."""
+
+    @settings(max_examples=2, database=None, deadline=None)
+    @given(st.integers())
+    def draw(number: int) -> None:
+        with Observer(["nothing"]):
+            torch.tensor([number % 7]).float().sum()
+
+    draw()
+
+
+_warm_up()
 
 
 def _named(course: Course, name: str) -> Exercise:

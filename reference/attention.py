@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from reference.mask import causal_mask, masked_softmax
+from reference.shapes import Bool, Float
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """How the heads attend: (layer, q, k, v), each (batch, head, position, d_head), to the heads' output. A model takes one

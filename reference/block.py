@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from reference.attention import Attend, causal, causal_self_attention
+from reference.shapes import Float
 
 BLOCK_KEYS = (
     "ln_1.weight",
@@ -40,9 +40,10 @@ def layer_norm(
 
     The variance is the biased one (over d_model), eps stands inside the root. Source: Ba et al. 2016 (1607.06450).
     """
-    centered = x - x.mean(dim=-1, keepdim=True)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the square of 256 is past the largest float16
+    centered = wide - wide.mean(dim=-1, keepdim=True)
     variance = centered.square().mean(dim=-1, keepdim=True)
-    return centered / torch.sqrt(variance + eps) * weight + bias
+    return (centered / torch.sqrt(variance + eps)).to(x.dtype) * weight + bias
 
 
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
+
+from reference.shapes import Float, Int
 
 
 def embed_tokens(

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference.kv_cache import allocate_caches, forward_with_cache
 from reference.model import GPT
+from reference.shapes import Float, Int
 
 Forward = Callable[[Int[Tensor, "batch n"]], Float[Tensor, "batch n vocab"]]
 """Takes the tokens that come next, remembers them, and returns the logits after each."""

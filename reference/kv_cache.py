@@ -6,13 +6,13 @@ The cache belongs to whoever generates and is handed to the forward pass; the mo
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference.attention import scaled_dot_product_attention
 from reference.config import GPTConfig
 from reference.mask import causal_mask
 from reference.model import gpt_forward
+from reference.shapes import Float, Int
 
 
 class KVCache:

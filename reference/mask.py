@@ -5,8 +5,9 @@ are queries, columns are keys; the queries are the last `n_query` of the `n_key`
 """
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
+
+from reference.shapes import Bool, Float
 
 
 def causal_mask(n_query: int, n_key: int) -> Bool[Tensor, "n_query n_key"]:

@@ -5,15 +5,18 @@ Source: Radford et al. 2019 (GPT-2 report), section 2.3. Parameters carry GPT-2'
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from reference.attention import Attend, causal
 from reference.block import BLOCK_KEYS, layer_norm, transformer_block
 from reference.config import GPTConfig
 from reference.embedding import embed_tokens
+from reference.shapes import Float, Int
 
 
 def gpt_forward(
@@ -30,6 +33,13 @@ def gpt_forward(
     ValueError if tokens are not (batch, position), or reach past the context.
     """
     x = embed_tokens(tokens, params["wte.weight"], params["wpe.weight"], first_position)  # (batch, position, d_model)
+    return run_blocks(x, params, n_head, attend)
+
+
+def run_blocks(
+    x: Float[Tensor, "batch position d_model"], params: Mapping[str, Float[Tensor, "..."]], n_head: int, attend: Attend
+) -> Float[Tensor, "batch position vocab"]:
+    """From embedded tokens to logits: the blocks, the final norm, the tied head."""
     n_layer = sum(key.startswith("h.") and key.endswith(".ln_1.weight") for key in params)
     for layer in range(n_layer):
         block_params = {key: params[f"h.{layer}.{key}"] for key in BLOCK_KEYS}
@@ -89,6 +99,30 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "batch position vocab"]:
         """See `gpt_forward`."""
         return gpt_forward(tokens, self.params, self.config.n_head, first_position=first_position, attend=attend)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, dtype: torch.dtype | None = None) -> Self:
+        """The published weights: "gpt2" or another name of the hub, or a folder; `dtype` of None is the file's.
+
+        Raises what `reference.weights` does, and ValueError naming every parameter that is missing or misshapen.
+        """
+        from reference.weights import find_checkpoint, read_checkpoint
+
+        folder = find_checkpoint(name_or_path)
+        config, params = read_checkpoint(folder)
+        with torch.device("meta"):  # shapes without memory; the parameters are those of the file
+            model = cls(config)
+        try:
+            model.load_state_dict(params, assign=True)
+        except RuntimeError as error:
+            raise ValueError(f"{folder} does not fit its own config.json. {error}") from error
+        return model.to(dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, as `from_pretrained` and transformers read them."""
+        from reference.weights import write_checkpoint
+
+        write_checkpoint(Path(folder), self.config, self.params)
 
 
 def _block_parameters(d_model: int) -> nn.ModuleDict:

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis.internal.conjecture.providers as providers
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ ENGINE = Path(__file__).parent
 ROOT = ENGINE.parents[1]
 TOY = ENGINE / "toy_course"
 ANSWERS = ENGINE / "answers.py"
+OF_MODULES = providers._get_local_constants
 CACHES = (
     catalog.load_catalog,
     catalog._signatures,
@@ -77,7 +79,7 @@ def _own_data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def _process():
-    names = re.findall(r"^(?:def|class) (\w+)", ANSWERS.read_text(), re.MULTILINE)
+    names = re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", ANSWERS.read_text(), re.MULTILINE)
     with WorkerProcess(choose("none"), Course(TOY), (), Limits(seconds=60)) as process:
         defined, notes = process.load("py", ANSWERS.read_bytes(), names, ())
         assert not notes
@@ -85,11 +87,18 @@ def _process():
         yield process
 
 
+@pytest.fixture(scope="session")
+def _namespace():
+    loaded = run("py", ANSWERS.read_bytes(), frozenset())
+    assert not loaded.notes
+    return loaded.namespace
+
+
 @pytest.fixture(params=["here", "process"])
 def transport(request):
     """The functions of answers.py, in this process and in one of their own."""
     if request.param == "here":
-        return LocalTransport(run("py", ANSWERS.read_bytes(), frozenset()).namespace)
+        return LocalTransport(request.getfixturevalue("_namespace"))
     process = request.getfixturevalue("_process")
     process.start_clock()
     return process
@@ -104,3 +113,9 @@ def answer(transport):
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def constants_of_modules():
+    """What Hypothesis does unless it is steadied: it collects the constants of local modules."""
+    return OF_MODULES

@@ -91,21 +91,10 @@ def test_missing_arguments_are_the_learners_error(answer):
     assert learner_error(answer("square")).types[0] == "TypeError"
 
 
+@pytest.mark.filterwarnings("ignore:a warning")
 def test_prints_and_warnings_disturb_nothing(answer):
-    with pytest.warns(UserWarning) if isinstance(answer("nothing")._session.transport, _local()) else _quietly():
-        assert answer("prints_and_warns")() == 1
-
-
-def _local():
-    from gptdojo.implementation import LocalTransport
-
-    return LocalTransport
-
-
-def _quietly():
-    import contextlib
-
-    return contextlib.nullcontext()
+    assert answer("prints_and_warns")() == 1
+    assert answer("nothing")() is None
 
 
 # Objects of the learner's

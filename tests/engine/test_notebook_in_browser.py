@@ -45,14 +45,19 @@ def jupyterlab(course, tmp_path):
     home = {
         name: str(tmp_path / "home") for name in ("HOME", "XDG_DATA_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
     }
-    server = subprocess.Popen(command, env=os.environ | home | {"PYTHONPATH": str(ROOT)}, stderr=open("/tmp/lab_test.log","w"))
+    environment = os.environ | home | {"PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, cwd=course.root, env=environment, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, server)
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # it waits for a kernel; a kernel ends by itself without its server
+            server.kill()
+            server.wait()
 
 
 def _wait_for(address, server):

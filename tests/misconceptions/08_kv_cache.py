@@ -1260,6 +1260,76 @@ class AlwaysFloat32:
 
 @misconception(
     "KVCache",
+    believes="slicing the buffers to the new length is all that crop has to do",
+    truth="the slice has no room behind it: the buffers keep their n_ctx slots, and only the length changes",
+)
+class CropShrinksTheBuffer:
+    def __init__(self, batch, n_head, n_ctx, d_head, dtype=torch.float32):
+        self.keys = torch.zeros(batch, n_head, n_ctx, d_head, dtype=dtype)
+        self.values = torch.zeros(batch, n_head, n_ctx, d_head, dtype=dtype)
+        self.length = 0
+
+    def append(self, k, v):
+        end = self.length + k.shape[2]
+        if end > self.keys.shape[2]:
+            raise ValueError(f"{end} positions do not fit into {self.keys.shape[2]}")
+        self.keys[:, :, self.length : end] = k
+        self.values[:, :, self.length : end] = v
+        self.length = end
+
+    def view(self):
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def crop(self, length):
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot keep {length} of {self.length} positions")
+        self.keys = self.keys[:, :, :length]
+        self.values = self.values[:, :, :length]
+        self.length = length
+
+    def reset(self):
+        self.length = 0
+
+    def __len__(self):
+        return self.length
+
+
+@misconception(
+    "KVCache",
+    believes="running out of slots is an IndexError",
+    truth="it is a ValueError here, and callers catch that one: the number of positions is what does not fit",
+)
+class RaisesAnIndexError:
+    def __init__(self, batch, n_head, n_ctx, d_head, dtype=torch.float32):
+        self.keys = torch.zeros(batch, n_head, n_ctx, d_head, dtype=dtype)
+        self.values = torch.zeros(batch, n_head, n_ctx, d_head, dtype=dtype)
+        self.length = 0
+
+    def append(self, k, v):
+        end = self.length + k.shape[2]
+        if end > self.keys.shape[2]:
+            raise IndexError(f"{end} positions do not fit into {self.keys.shape[2]}")
+        self.keys[:, :, self.length : end] = k
+        self.values[:, :, self.length : end] = v
+        self.length = end
+
+    def view(self):
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def crop(self, length):
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot keep {length} of {self.length} positions")
+        self.length = length
+
+    def reset(self):
+        self.length = 0
+
+    def __len__(self):
+        return self.length
+
+
+@misconception(
+    "KVCache",
     believes="a cache that grows by concatenation needs no limit",
     truth="the model has n_ctx positions and no more: what goes past them is an error, however much memory there is",
 )

@@ -106,9 +106,17 @@ def test_importing_the_package_imports_nothing_else():
     assert run(code, ROOT).strip() == "[]"
 
 
-def test_the_core_needs_only_torch_and_jaxtyping():
-    blocked = ["gptdojo", "transformers", "tokenizers", "huggingface_hub", "safetensors", "hypothesis", "matplotlib"]
-    code = f"sys.modules.update(dict.fromkeys({blocked!r}))\nfrom reference import *; print(GPT, KVCache)"
+def test_every_module_needs_only_torch_numpy_and_safetensors():
+    allowed = {"reference", "torch", "numpy", "safetensors"} | sys.stdlib_module_names
+    blocked = ["gptdojo", "transformers", "tokenizers", "huggingface_hub", "jaxtyping", "hypothesis", "matplotlib"]
+    blocked += ["rich", "tqdm", "regex", "yaml", "httpx"]
+    assert allowed.isdisjoint(blocked)
+    code = f"""
+sys.modules.update(dict.fromkeys({blocked!r}))
+import importlib
+for name in {sorted(MODULES)!r}:
+    importlib.import_module("reference." + name)
+from reference import *; print(GPT, KVCache)"""
     assert "reference.model.GPT" in run(code, ROOT)
 
 

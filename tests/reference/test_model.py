@@ -72,6 +72,19 @@ def test_float32_and_float64_give_the_same_numbers(random_gpt, draw_tokens):
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_runs_and_stays_finite_with_gradients(random_gpt, draw_tokens, dtype):
+    model, tokens = random_gpt(TINY, 3).to(dtype), draw_tokens(1, 11, 2, 8)
+    with torch.no_grad():
+        model.wte.weight[:, 0] = 3000.0  # the residual stream of a real GPT-2 has such channels
+    logits = model(tokens)
+    assert logits.dtype == dtype
+    assert logits.isfinite().all()
+    assert not torch.equal(logits[:, :-1].argmax(-1), torch.zeros_like(tokens[:, 1:]))
+    logits.float().log_softmax(-1).mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_the_module_and_the_function_are_one(random_gpt, draw_tokens):
     model, tokens = random_gpt(TINY, 3), draw_tokens(1, 11, 2, 8)
     assert model(tokens).equal(gpt_forward(tokens, model.state_dict(), TINY.n_head))
