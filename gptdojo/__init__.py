@@ -3,6 +3,7 @@
 `from gptdojo import check` is what a notebook needs: it also makes the course's own modules importable.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .course import CourseError, find_course
@@ -29,7 +30,5 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
-try:
+with suppress(CourseError):  # outside a course there is nothing to make importable; commands that need one say so
     find_course().importable()
-except CourseError:
-    pass  # outside a course there is nothing to make importable; commands that need one say so

@@ -81,7 +81,7 @@ def claim(exercise: str, *, rung: int, examples: int = EXAMPLES) -> Callable[[De
                 phases=(Phase.explicit, Phase.generate, Phase.shrink),
                 suppress_health_check=list(HealthCheck),
             )(function)
-        text = " ".join(function.__doc__.split())
+        text = " ".join((function.__doc__ or "").split())
         function._gptdojo = Property(exercise, rung, name, text, function)  # type: ignore[attr-defined]
         return function
 
@@ -125,9 +125,10 @@ class Catalog:
 
     chapter: Chapter
 
-    def of(self, kind: type, exercise: str) -> list[Any]:
+    def of(self, kind: Any, exercise: str) -> list[Any]:
         """Return the entries of one kind for one exercise, in the order of their file."""
-        return [entry for entry in _entries(self.chapter, kind) if type(entry) is kind and entry.exercise == exercise]
+        entries: tuple[Any, ...] = _entries(self.chapter, kind)
+        return [entry for entry in entries if isinstance(entry, kind) and entry.exercise == exercise]
 
     def properties(self, exercise: str) -> list[Property]:
         """Return the ladder of an exercise, simplest rung first."""
@@ -171,6 +172,8 @@ def _entries(chapter: Chapter, kind: type) -> tuple[Any, ...]:
 @lru_cache
 def _load_entries(chapter: Chapter, path: Path) -> tuple[Any, ...]:
     chapter.course.importable()
+    # Hypothesis keeps tables of characters; not in the folder in which a learner happens to be
+    set_hypothesis_home_dir(user_cache_path("gptdojo", appauthor=False) / "hypothesis")
     module = load_module(path)
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     entries = tuple(value._gptdojo for value in own if hasattr(value, "_gptdojo"))

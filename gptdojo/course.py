@@ -42,12 +42,12 @@ class Chapter:
 
     @property
     def number(self) -> int:
-        """8 for 08_kv_cache."""
+        """8 for 08_topic."""
         return int(self.name[:2])
 
     @property
     def topic(self) -> str:
-        """kv_cache for 08_kv_cache."""
+        """topic for 08_topic."""
         return self.name[3:]
 
     @property
@@ -183,7 +183,7 @@ class Course:
         return tuple(sorted(found - later))
 
     def chapter_of(self, text: str) -> Chapter | None:
-        """The chapter that `text` names: 08_kv_cache, 08, 8 or kv_cache."""
+        """The chapter that `text` names: 08_topic, 08, 8 or topic."""
         for chapter in self.chapters.values():
             if text in (chapter.name, chapter.topic, chapter.name[:2], str(chapter.number)):
                 return chapter
@@ -206,4 +206,6 @@ def find_course(start: Path | None = None) -> Course:
             return Course(folder)
     if (PACKAGED / MARKER).is_file():
         return Course(PACKAGED)
-    raise CourseError(f"no course here: neither {start} nor a folder above it holds course.md; `gptdojo init DIR` makes one")
+    raise CourseError(
+        f"no course here: neither {start} nor a folder above it holds course.md; `gptdojo init DIR` makes one"
+    )

@@ -86,7 +86,9 @@ def expect_close(
             bound = 0.0 if tolerance is None and _counts(theirs) else limit
             _compare_numbers(impl, ours, theirs, name, Evidence(dict(inputs or {}), theirs, ours, grid), bound)
         elif ours != theirs:
-            raise Mismatch(f"{name} is {ours!r:.80}, expected {theirs!r:.80}", Evidence(dict(inputs or {}), theirs, ours, grid))
+            raise Mismatch(
+                f"{name} is {ours!r:.80}, expected {theirs!r:.80}", Evidence(dict(inputs or {}), theirs, ours, grid)
+            )
 
 
 def _leaves(
@@ -187,13 +189,13 @@ def compare_kind(got: Any, expected: Any, what: str, inputs: Mapping[str, Any], 
         if type(got) is not type(expected):
             fail(f"{kind_of(got)}, expected {kind_of(expected)}")
     elif isinstance(expected, int | float):
-        number = isinstance(got, Tensor) and got.dim() == 0 or type(got) in (int, float)
+        number = (isinstance(got, Tensor) and got.dim() == 0) or type(got) in (int, float)
         if not number or (isinstance(expected, int) and not _is_integer(got)):
             fail(f"{kind_of(got)}, expected {kind_of(expected)}")
 
 
 def _is_integer(value: Any) -> bool:
-    return type(value) is int or isinstance(value, Tensor) and _family(value.dtype) == "integer"
+    return type(value) is int or (isinstance(value, Tensor) and _family(value.dtype) == "integer")
 
 
 def _same_family(one: torch.dtype, other: torch.dtype) -> bool:
@@ -206,7 +208,9 @@ def _family(dtype: torch.dtype) -> str:
     return "floating" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
 
 
-def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, evidence: Evidence, limit: float) -> None:
+def _compare_numbers(
+    impl: Implementation, got: Any, expected: Any, what: str, evidence: Evidence, limit: float
+) -> None:
     ours, theirs = _as_tensor(got), _as_tensor(expected)
     same = (ours == theirs) | (ours.isnan() & theirs.isnan())
     if bool(same.all()):
@@ -227,7 +231,9 @@ def _compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, e
     # what a tolerance of the exercise's would have to be for this error to matter as much as it does here
     impl.errors.append(error * impl.tolerance / limit if limit else error)
     if error > limit or limit == 0:
-        where = _place(difference == error if error else ~same)  # integers beyond 2**53 may differ by less than float64 shows
+        where = _place(
+            difference == error if error else ~same
+        )  # integers beyond 2**53 may differ by less than float64 shows
         got_text, expected_text = _apart(_as_tensor(got)[where].item(), _as_tensor(expected)[where].item())
         raise Mismatch(f"{what} is {got_text}{_at(where)}, expected {expected_text}", evidence)
 
@@ -265,5 +271,7 @@ def _at(index: tuple[int, ...]) -> str:
 def _first_difference(expected: Tensor, got: Tensor) -> Grid:
     """The first pair of matrices that differ, of two batches of boolean matrices."""
     matrices = zip(expected.reshape(-1, *expected.shape[-2:]), got.reshape(-1, *got.shape[-2:]), strict=True)
-    pairs = [pair for pair in matrices if not torch.equal(*pair)] or [(expected.reshape(-1, *expected.shape[-2:])[0],) * 2]
+    pairs = [pair for pair in matrices if not torch.equal(*pair)] or [
+        (expected.reshape(-1, *expected.shape[-2:])[0],) * 2
+    ]
     return Grid(*pairs[0])

@@ -56,7 +56,9 @@ class Session(ValueCodec):
     provided: list[Any] = field(default_factory=list)
     grievance: AssertionError | None = None
 
-    def call(self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **grad: Any) -> dict:
+    def call(
+        self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **grad: Any
+    ) -> dict:
         """Send a call and return its reply, whose `value` and `gradients` are decoded."""
         message = {
             "op": "call", "handle": handle, "name": name, "forbids": list(forbids),
@@ -80,7 +82,13 @@ class Session(ValueCodec):
             raise BadValue("neither a result nor an exception")
         changed = [index for index in reply["changed"] if type(index) is int]
         value, gradients = self.decode(reply["value"]), self.decode(reply["gradients"])
-        return {"op": "return", "value": value, "gradients": gradients, "changed": changed, "forbidden": _texts(reply["forbidden"])}
+        return {
+            "op": "return",
+            "value": value,
+            "gradients": gradients,
+            "changed": changed,
+            "forbidden": _texts(reply["forbidden"]),
+        }
 
     def answer(self, message: dict) -> dict:
         """Answer a call-back of the learner's code."""
@@ -176,7 +184,9 @@ class Implementation:
         """Call the learner's function; raises LearnerError, ArgumentChanged, ForbiddenCall or Stopped."""
         return self._call(None, self.name, args, kwargs)["value"]
 
-    def vjp(self, args: Sequence, cotangents: Sequence[Tensor] | Tensor, wrt: Sequence[int]) -> tuple[Any, list[Tensor | None]]:
+    def vjp(
+        self, args: Sequence, cotangents: Sequence[Tensor] | Tensor, wrt: Sequence[int]
+    ) -> tuple[Any, list[Tensor | None]]:
         """Return the result and its gradients: for each output a cotangent, for each of `wrt` (the i-th tensor argument) a gradient."""
         given = [cotangents] if isinstance(cotangents, Tensor) else list(cotangents)
         reply = self._call(None, self.name, args, {}, wrt=wrt, cotangents=given)
@@ -198,7 +208,9 @@ class Implementation:
             called = ", ".join(sorted(reply["forbidden"]))
             raise ForbiddenCall(f"it calls {called}, which is what this exercise asks you to write yourself", evidence)
         if reply["changed"]:
-            raise ArgumentChanged("your code changed a tensor that it was given; work on a copy, or build a tensor of your own", evidence)
+            raise ArgumentChanged(
+                "your code changed a tensor that it was given; work on a copy, or build a tensor of your own", evidence
+            )
         if isinstance(reply["value"], Handle):
             reply["value"] = Proxy(self, reply["value"])
         return reply

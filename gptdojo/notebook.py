@@ -21,7 +21,7 @@ def check(implementation: Any, exercise: str | None = None) -> float:
     Raises ValueError when there is no such exercise.
     """
     course = find_course()
-    chosen = _named(course, exercise or getattr(implementation, "__name__", str(implementation)))
+    chosen = _named(course, exercise or str(getattr(implementation, "__name__", implementation)))
     result = check_callable(course, chosen, {chosen.name: implementation})
     if _in_notebook():
         from IPython.display import HTML, display

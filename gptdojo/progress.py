@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,8 @@ def _is_record(row: Any) -> bool:
 
 def _keep_aside(path: Path) -> None:
     """A file that cannot be read is renamed and never overwritten."""
-    try:
+    with suppress(OSError):
         os.replace(path, path.with_suffix(".unreadable"))
-    except OSError:
-        pass
 
 
 def _write(state: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from .pictures import drawable, grid_picture, grid_text
 from .report import ExerciseResult, Explanation, PropertyResult
 
 STYLES = {"passed": "green", "failed": "bold red", "not_run": "dim", "not_started": "yellow"}
-HTML_WIDTH = 110
+HTML_WIDTH = 96
 
 
 def headline(result: ExerciseResult) -> Text:
@@ -81,7 +81,9 @@ def explanations(found: Sequence[Explanation]) -> RenderableType:
     """Return the misconceptions that give exactly these results."""
     opening = "Code that gives exactly these results is written by people who think"
     if len(found) == 1:
-        return Text.assemble((f"{opening} that ", ""), (found[0].believes, "italic"), (f".\nIn fact, {found[0].truth}.", ""))
+        return Text.assemble(
+            (f"{opening} that ", ""), (found[0].believes, "italic"), (f".\nIn fact, {found[0].truth}.", "")
+        )
     text = Text(f"{opening} one of these:")
     for entry in found:
         text.append(f"\n- that {entry.believes}. In fact, {entry.truth}.")
@@ -92,7 +94,9 @@ def exercise_html(result: ExerciseResult) -> str:
     """Return the screen of an exercise as HTML, with the grid as a picture; everything in it is escaped."""
     console = Console(file=io.StringIO(), record=True, width=HTML_WIDTH, force_jupyter=False, color_system="truecolor")
     console.print(exercise_screen(result, picture=False))
-    body = console.export_html(inline_styles=True, code_format="<pre style='white-space:pre-wrap'>{code}</pre>")
+    body = console.export_html(
+        inline_styles=True, code_format="<pre style='white-space:pre;overflow-x:auto'>{code}</pre>"
+    )
     failure = result.failure
     grid = failure.counterexample.grid if failure and failure.counterexample else None
     picture = grid_picture(grid) if grid and drawable(grid) and result.status != "not_started" else ""

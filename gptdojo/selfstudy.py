@@ -11,7 +11,7 @@ from .faults import Stopped
 from .implementation import Implementation, LocalTransport
 from .ladder import run_ladder
 from .progress import note
-from .report import ExerciseResult
+from .report import ExerciseResult, Status
 from .show import printable
 from .time_limit import time_limit
 from .worker.submission import run
@@ -69,5 +69,5 @@ def undefined(exercise: Exercise, notes: Sequence[dict]) -> ExerciseResult:
     """Return the result of an exercise that a file does not define, with what its cells raised."""
     raised = printable("; ".join(f"{note['cell']} raised {note['types'][0]}: {note['message']}" for note in notes[:3]))
     message = f"{exercise.name} is not defined" + (f": {raised}" if raised else "")
-    status = "error" if raised else "missing"
+    status: Status = "error" if raised else "missing"
     return ExerciseResult(exercise.name, exercise.chapter.name, 0.0, float(exercise.points), 0.0, status, message)

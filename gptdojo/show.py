@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .worker.values import Opaque
 
+
 class Raised(str):
     """An exception as a result: shown as it is, without quotes."""
 
@@ -25,14 +26,21 @@ def show(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Return text with everything that a terminal could act on written out; newlines and tabs stay."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def _show(value: Any) -> str:
     if isinstance(value, Tensor):
         return show_tensor(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {_brief(item)}" for key, item in list(value.items())[:12]) + _more(len(value), 12) + "}"
+        return (
+            "{"
+            + ", ".join(f"{key!r}: {_brief(item)}" for key, item in list(value.items())[:12])
+            + _more(len(value), 12)
+            + "}"
+        )
     if isinstance(value, list | tuple):
         opening, closing = "[]" if isinstance(value, list) else "()"
         return opening + ", ".join(_brief(item) for item in value[:12]) + _more(len(value), 12) + closing
@@ -89,7 +97,11 @@ def _number(value: Any, digits: int) -> str:
         return "True" if value else "False"
     if isinstance(value, float):
         big = abs(value) >= 1e5 or 0 < abs(value) < 10 ** -max(digits, 1) / 2
-        return f"{value:.4g}" if big else f"{value:.{digits}f}" + ("." if digits == 0 and value == value and abs(value) < 1e5 else "")
+        return (
+            f"{value:.4g}"
+            if big
+            else f"{value:.{digits}f}" + ("." if digits == 0 and value == value and abs(value) < 1e5 else "")
+        )
     return str(value)
 
 

@@ -1,7 +1,7 @@
 """GPT-2 checkpoints in the form that the Hugging Face hub keeps them: config.json and safetensors (chapter 5).
 
-A checkpoint differs from our parameters in three ways: its projections are `Conv1D`, stored (in, out); old ones carry the
-causal masks as `attn.bias`; and some carry the head, which is the token embedding, once more.
+A checkpoint differs from our parameters in three ways: its projections are `Conv1D`, stored (in, out); old ones carry
+the causal masks as `attn.bias`; and some carry the head, which is the token embedding, once more.
 """
 
 import json
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -115,7 +114,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").exists() or not index.exists():
         return _read_file(folder / "model.safetensors")
     weight_map = _read_json(index)["weight_map"]
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for shard in sorted(set(weight_map.values())):
         tensors |= _read_file(folder / Path(shard).name)
     if absent := sorted(set(weight_map) - set(tensors)):
@@ -129,7 +128,6 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             f"{path} is missing; a checkpoint in another format has to be saved as safetensors first"
         )
     try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, get it again: {error}") from error
-    return tensors

@@ -31,9 +31,25 @@ def main() -> None:
             stub.parent.mkdir()
             stub.write_text(stub_source(chapter), encoding="utf-8")
         show("The untouched exercises get none.", "grade", "--jobs", "2", folder)
-    show("A small class: one learner a folder.", "grade", "--jobs", "2", "--timeout", "5", str(CLASS.relative_to(course.root)))
+    show(
+        "A small class: one learner a folder.",
+        "grade",
+        "--jobs",
+        "2",
+        "--timeout",
+        "5",
+        str(CLASS.relative_to(course.root)),
+    )
     wrong = CLASS / "ben" / "02_causal_mask"
-    show("What Ben is told.", "grade", "--exercise", "causal_mask", "--exercise", "masked_softmax", str(wrong.relative_to(course.root)))
+    show(
+        "What Ben is told.",
+        "grade",
+        "--exercise",
+        "causal_mask",
+        "--exercise",
+        "masked_softmax",
+        str(wrong.relative_to(course.root)),
+    )
 
 
 if __name__ == "__main__":

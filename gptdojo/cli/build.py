@@ -12,7 +12,9 @@ STYLES = {"written": "green", "unchanged": "dim", "kept": "yellow", "failed": "b
 
 
 def build(
-    check: Annotated[bool, typer.Option("--check", help="only say whether exercises/ is what solutions/ makes")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="only say whether exercises/ is what solutions/ makes")
+    ] = False,
 ) -> None:
     """Make the notebooks of exercises/ from solutions/; one that somebody has filled in is never overwritten."""
     from gptdojo import build as builder
@@ -22,7 +24,7 @@ def build(
     if check:
         differences = builder.check(course)
         for difference in differences:
-            console.print(Text(f"{difference.kind}: {difference.message}", style="red"))
+            console.print(Text(f"{difference.kind}: {difference.path}: {difference.message}", style="red"))
         if not differences:
             console.print("exercises/ is what solutions/ makes.")
         raise typer.Exit(1 if differences else 0)
@@ -30,7 +32,9 @@ def build(
     if not results:
         raise CourseError(f"{course.root / 'solutions'} holds no chapter")
     for built in results:
-        console.print(Text.assemble((f"{built.status:10}", STYLES[built.status]), f"{built.notebook} {built.error}".rstrip()))
+        console.print(
+            Text.assemble((f"{built.status:10}", STYLES[built.status]), f"{built.notebook} {built.error}".rstrip())
+        )
         for change in built.changes:
             console.print(Text(f"{'':10}somebody has filled it in: {change}"))
         for change in built.outdated:

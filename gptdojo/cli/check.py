@@ -16,7 +16,9 @@ from gptdojo.show import printable
 
 
 def check(
-    what: Annotated[str | None, typer.Argument(help="a chapter, an exercise or a file; all chapters if left out")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="a chapter, an exercise or a file; all chapters if left out")
+    ] = None,
 ) -> None:
     """Check my work; exit status 1 if anything fails. Never writes to a file of yours."""
     course = find_course()

@@ -53,7 +53,9 @@ def doctor(
         seconds = overhead(chosen)
     console.print(table)
     middle = statistics.median(seconds)
-    console.print(f"overhead of a submission: {middle:.2f} s (median of {len(seconds)}: sandbox, interpreter and torch)")
+    console.print(
+        f"overhead of a submission: {middle:.2f} s (median of {len(seconds)}: sandbox, interpreter and torch)"
+    )
     raise typer.Exit(1 if broken else 0)
 
 

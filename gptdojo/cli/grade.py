@@ -100,7 +100,13 @@ def _known(course: Course, names: list[str]) -> tuple[str, ...]:
 
 
 def _progress(console: Console, quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal)
 
 

@@ -57,4 +57,5 @@ def _next(chosen: list[Exercise], current: dict[str, Record]) -> str:
     notebook = exercise.chapter.notebook.relative_to(exercise.chapter.course.root)
     if current[exercise.name].status == "not_started":
         return f"\nNext: {exercise.name} (about {exercise.minutes} minutes). Open {notebook}, fill it in, run its check cell."
-    return f"\nNext: mend {exercise.name} in {notebook}; `gptdojo check {exercise.name}` says what fails, `gptdojo hint {exercise.name}` helps."
+    check, hint = f"gptdojo check {exercise.name}", f"gptdojo hint {exercise.name}"
+    return f"\nNext: mend {exercise.name} in {notebook}; `{check}` says what fails, `{hint}` helps."

@@ -67,7 +67,9 @@ def collect(course: Course, paths: Iterable[Path]) -> list[Submission]:
 def _files(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS)
-        yield from (Path(parent, name) for name in sorted(names) if name.endswith(SUFFIXES) and not name.startswith("."))
+        yield from (
+            Path(parent, name) for name in sorted(names) if name.endswith(SUFFIXES) and not name.startswith(".")
+        )
 
 
 def _placed(course: Course, path: Path) -> Submission:

@@ -27,7 +27,7 @@ class Options:
     root: Path
     isolation: Isolation
     seed: int = 0
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     only: tuple[str, ...] = ()
 
 

@@ -39,5 +39,10 @@ def table(results: Sequence[SubmissionResult]) -> Table:
         )
         name = f"{result.learner}: {result.submission}" if result.learner else result.submission
         points = f"{result.score:g} of {result.max_score:g}"
-        drawn.add_row(Text(printable(name)), points, f"{result.seconds:.1f}", statuses if result.exercises else Text(result.message))
+        drawn.add_row(
+            Text(printable(name)),
+            points,
+            f"{result.seconds:.1f}",
+            statuses if result.exercises else Text(printable(result.message)),
+        )
     return drawn

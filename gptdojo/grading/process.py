@@ -130,7 +130,9 @@ class WorkerProcess:
         allowed = self.limits.memory_mib * 2**20
         held = held_bytes(self.members(), allowed)
         if held > allowed:
-            self._stop("memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed")
+            self._stop(
+                "memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed"
+            )
 
     @property
     def alive(self) -> bool:
@@ -141,7 +143,9 @@ class WorkerProcess:
         """Give what follows the full time limit."""
         self.pipe.deadline = time.monotonic() + self.limits.seconds
 
-    def load(self, kind: str, content: bytes, names: Iterable[str], skip: Iterable[str]) -> tuple[list[str], list[dict]]:
+    def load(
+        self, kind: str, content: bytes, names: Iterable[str], skip: Iterable[str]
+    ) -> tuple[list[str], list[dict]]:
         """Run the submission; return which of `names` it defines, and what its cells raised. Raises Stopped."""
         known = list(names)
         self._start(len(known))
@@ -163,7 +167,9 @@ class WorkerProcess:
             ready = self.pipe.receive()
         except (Late, Closed, BadFrame) as error:
             self.kill()
-            raise RuntimeError(f"the sandbox did not start ({type(error).__name__}: {error}); try `gptdojo doctor`") from None
+            raise RuntimeError(
+                f"the sandbox did not start ({type(error).__name__}: {error}); try `gptdojo doctor`"
+            ) from None
         if ready != {"op": "ready"}:
             raise RuntimeError("the sandbox started something that is not the worker; try `gptdojo doctor`")
 

@@ -59,14 +59,16 @@ class Isolation:
         """Return the command that starts the worker which lies in `folder`, as user number `slot` where there are several."""
         python = [sys.executable, "-I", "-B", "-c"]
         if self.kind == "none":
-            return self._launch(folder, [*python, start(str(folder))], environment | home(folder), uid=0)
+            return self._launch(folder, [*python, start(str(folder))], dict(environment) | home(folder), uid=0)
         uid = FIRST_UID + slot if os.geteuid() == 0 else 0
         if self.kind == "uid":
-            return self._launch(folder, [*python, start(str(folder))], environment | home(folder), uid=uid)
+            return self._launch(folder, [*python, start(str(folder))], dict(environment) | home(folder), uid=uid)
         assert self.bwrap is not None
         sources = readable_paths()
         staged = f"{folder}/stage" if uid else ""
-        reached = {source: f"{staged}/{n}" if uid else source for n, source in enumerate([*sources, str(folder / "worker")])}
+        reached = {
+            source: f"{staged}/{n}" if uid else source for n, source in enumerate([*sources, str(folder / "worker")])
+        }
         worker = reached.pop(str(folder / "worker"))
         arguments = bubblewrap_arguments(reached, worker)
         for name, value in (dict(environment) | {"HOME": "/scratch", "TMPDIR": "/scratch"}).items():
@@ -75,7 +77,14 @@ class Isolation:
         return self._launch(folder, command, {}, uid=uid, stage=staged, sources=[*sources, str(folder / "worker")])
 
     def _launch(
-        self, folder: Path, command: list[str], environment: Mapping[str, str], *, uid: int, stage: str = "", sources: Sequence[str] = ()
+        self,
+        folder: Path,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        uid: int,
+        stage: str = "",
+        sources: Sequence[str] = (),
     ) -> list[str]:
         plan = {
             "command": command, "environment": dict(environment), "uid": uid, "folder": str(folder),
@@ -112,7 +121,17 @@ def readable_paths() -> list[str]:
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     prefixes |= {os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))}
     prefixes |= {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    system = ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/alternatives"]
+    system = [
+        "/usr",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/bin",
+        "/sbin",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.conf",
+        "/etc/alternatives",
+    ]
     found: list[str] = []
     for path in [*system, *sorted(prefixes)]:
         if os.path.exists(path) and not any(path == other or path.startswith(other + "/") for other in found):
@@ -122,7 +141,16 @@ def readable_paths() -> list[str]:
 
 def bubblewrap_arguments(binds: Mapping[str, str], worker: str) -> list[str]:
     """Return the arguments that make the sandbox: every namespace unshared, an allow-list of read-only mounts, no capability."""
-    arguments = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"]
+    arguments = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--cap-drop",
+        "ALL",
+        "--hostname",
+        "sandbox",
+    ]
     for target, source in binds.items():
         if os.path.islink(target):
             arguments += ["--symlink", os.readlink(target), target]

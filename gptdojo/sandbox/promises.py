@@ -29,7 +29,7 @@ class Trial:
     seen: str
 
 
-PROBES = '''
+PROBES = """
 import os, socket, sys, time, subprocess
 
 def read_file(path):
@@ -126,7 +126,7 @@ def flood():
                 os.write(fd, b"\\xff" * 2**16)
             except OSError:
                 pass
-'''
+"""
 
 
 class Sandbox:
@@ -182,7 +182,11 @@ def _reading(sandbox: Sandbox, private: list[Path]) -> Iterator[Trial]:
             seen = other.ask("environment")
     finally:
         del os.environ["GPTDOJO_PLANTED"]
-    yield Trial("sees no environment of the grader's", isinstance(seen, dict) and secret not in seen.values(), f"{len(seen)} variables")
+    yield Trial(
+        "sees no environment of the grader's",
+        isinstance(seen, dict) and secret not in seen.values(),
+        f"{len(seen)} variables",
+    )
 
 
 def _writing(sandbox: Sandbox) -> Iterator[Trial]:
@@ -223,7 +227,7 @@ def _endings(isolation: Isolation) -> Iterator[Trial]:
         with Sandbox(isolation) as sandbox:
             seen = sandbox.ask(probe)
         held = any(status in str(seen) for status in statuses)
-        yield Trial(promise, held, f"{str(seen):.60} after {time.monotonic() - start:.1f} s")
+        yield Trial(promise, held, f"{seen!s:.60} after {time.monotonic() - start:.1f} s")
     with Sandbox(isolation) as sandbox:
         sandbox.ask("leave_a_process")
         before = sandbox.process.members()
@@ -232,7 +236,9 @@ def _endings(isolation: Isolation) -> Iterator[Trial]:
         if not alive:
             break
         time.sleep(0.02)
-    yield Trial("leaves no process behind", len(before) > 1 and not alive, f"{len(before)} processes before, {len(alive)} after")
+    yield Trial(
+        "leaves no process behind", len(before) > 1 and not alive, f"{len(before)} processes before, {len(alive)} after"
+    )
 
 
 def _runs(pid: int) -> bool:
@@ -251,4 +257,3 @@ def overhead(isolation: Isolation, times: int = 3) -> list[float]:
             process.load("py", b"", (), ())
         measured.append(time.perf_counter() - start)
     return sorted(measured)
-

@@ -43,7 +43,8 @@ class Endpoint(ValueCodec):
     def _call(self, message: dict) -> dict:
         target = self._target(message)
         decoder = _Arguments(self)
-        args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
+        args: tuple[Any, ...] = decoder.decode(message["args"])
+        kwargs: dict[str, Any] = decoder.decode(message["kwargs"])
         tensors = decoder.tensors
         for index in message["wrt"]:
             tensors[index].requires_grad_()
@@ -52,14 +53,13 @@ class Endpoint(ValueCodec):
             value = target(*args, **kwargs)
             gradients = self._gradients(value, message, tensors) if message["wrt"] else None
         is_instance = isinstance(target, type) and type(value) is target
-        reply = {
+        return {
             "op": "return",
             "value": self._keep(value) if is_instance else self.encode(value, tensors),
             "gradients": self.encode(gradients),
             "changed": [i for i, (old, new) in enumerate(zip(before, tensors, strict=True)) if not _same(old, new)],
             "forbidden": sorted(observer.seen),
         }
-        return reply
 
     def _target(self, message: dict) -> Callable:
         if message["handle"] is None:
@@ -78,8 +78,8 @@ class Endpoint(ValueCodec):
         # a result that does not depend on the inputs adds nothing; where none depends on them, autograd says so
         pairs = list(zip(outputs, cotangents, strict=True))
         pairs = [pair for pair in pairs if pair[0].requires_grad] or pairs
-        outputs, cotangents = zip(*pairs, strict=True)
-        return list(torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True))
+        kept, weights = zip(*pairs, strict=True)
+        return list(torch.autograd.grad(kept, inputs, weights, allow_unused=True))
 
     def _keep(self, value: Any) -> list:
         handle, self.next_handle = self.next_handle, self.next_handle + 1
@@ -112,7 +112,13 @@ class Endpoint(ValueCodec):
         """Call an object of the grader's, and return or raise what it does."""
         with _without_modes():
             reply = self.call_back(
-                {"op": "callback", "object": number, "method": method, "args": self.encode(args), "kwargs": self.encode(kwargs)}
+                {
+                    "op": "callback",
+                    "object": number,
+                    "method": method,
+                    "args": self.encode(args),
+                    "kwargs": self.encode(kwargs),
+                }
             )
             if reply["op"] == "return":
                 return self.decode(reply["value"])
@@ -169,7 +175,9 @@ def _without_modes() -> Iterator[None]:
 def _same(old: Tensor, new: Tensor) -> bool:
     if old.shape != new.shape or old.dtype != new.dtype:
         return False
-    return torch.equal(old, new) or bool(torch.equal(old.nan_to_num(), new.nan_to_num()) and torch.equal(old != old, new != new))
+    return torch.equal(old, new) or bool(
+        torch.equal(old.nan_to_num(), new.nan_to_num()) and torch.equal(old != old, new != new)
+    )
 
 
 def describe_exception(error: BaseException) -> dict:

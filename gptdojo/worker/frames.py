@@ -82,7 +82,9 @@ class FramePipe:
         body = self._exactly(length)
         try:
             message = unpack(body)
-        except Exception as error:  # msgpack raises many types on hostile bytes, RecursionError and UnicodeDecodeError too
+        except (
+            Exception
+        ) as error:  # msgpack raises many types on hostile bytes, RecursionError and UnicodeDecodeError too
             raise BadFrame(f"{type(error).__name__}: {error}") from None
         if type(message) is not dict:
             raise BadFrame("a frame that is not a map")

@@ -77,6 +77,9 @@ def give_up_system_calls(*, sockets: bool) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.create_string_buffer(header, len(header))
-    for arguments in ((PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(pointer), 0, 0)):
+    for arguments in (
+        (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+        (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(pointer), 0, 0),
+    ):
         if libc.prctl(*(ctypes.c_ulong(value) for value in arguments)) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {arguments[0]} failed: {os.strerror(ctypes.get_errno())}")

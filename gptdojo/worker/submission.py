@@ -1,6 +1,7 @@
 """Runs a submission: the cells of a notebook in order, or a Python file."""
 
 import __future__
+
 import contextlib
 import io
 import json
@@ -75,8 +76,15 @@ def _notebook_cells(text: str) -> list[tuple[str, str, str]]:
         if isinstance(source, list):
             source = "".join(line for line in source if isinstance(line, str))
         if isinstance(source, str):
-            found.append((str(cell.get("id", ""))[:100], f"cell {number}", source))
+            found.append((_name(cell), f"cell {number}", source))
     return found
+
+
+def _name(cell: dict) -> str:
+    """What a cell is known by: its title, which survives editors that give cells identities of their own, else its id."""
+    metadata = cell.get("metadata")
+    title = metadata.get("title") if isinstance(metadata, dict) else None
+    return str(title or cell.get("id", ""))[:100]
 
 
 def without_magics(source: str) -> str:

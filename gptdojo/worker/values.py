@@ -235,7 +235,9 @@ def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
     shape = list(tensor.shape)
     expanded = [size > 1 and stride == 0 for size, stride in zip(shape, strides, strict=True)]
     extent = 1
-    for stride, size in sorted((s, n) for s, n, skip in zip(strides, shape, expanded, strict=True) if n > 1 and not skip):
+    for stride, size in sorted(
+        (s, n) for s, n, skip in zip(strides, shape, expanded, strict=True) if n > 1 and not skip
+    ):
         if stride < extent:
             return tensor
         extent = stride * (size - 1) + extent
@@ -244,5 +246,3 @@ def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
     single = [1 if skip else size for size, skip in zip(shape, expanded, strict=True)]
     first = tensor[tuple(slice(0, 1) if skip else slice(None) for skip in expanded)]
     return torch.empty_strided(single, strides, dtype=tensor.dtype).copy_(first).expand(shape)
-
-

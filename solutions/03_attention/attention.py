@@ -48,16 +48,20 @@ def scaled_dot_product_attention(
     v: Float[Tensor, "batch head key d_value"],
     mask: Bool[Tensor, "#batch #head #query #key"] | None,
 ) -> Float[Tensor, "batch head query d_value"]:
-    """Return for each query the average of the values, weighted by softmax(q k^T / sqrt(d_head)) over the keys.
+    """Return for each query the average of the values, weighted by softmax(q k^T / sqrt(d_head))
+    over the keys.
 
-    `mask` is True where attention is allowed; it has any shape that broadcasts to (batch, head, query, key), such as
-    (query, key) for one mask for all, or (batch, 1, 1, key) for the pads of a batch. None allows everything. The number
-    of queries may differ from that of keys, and d_value from d_head. No input need be contiguous.
+    `mask` is True where attention is allowed; it has any shape that broadcasts to (batch, head,
+    query, key), such as (query, key) for one mask for all, or (batch, 1, 1, key) for the pads of
+    a batch. None allows everything. The number of queries may differ from that of keys, and
+    d_value from d_head. No input need be contiguous.
 
-    The result has the dtype of q, which may be float16. Scores may be as large as millions. A query that may attend to
-    nothing gets zeros. Gradients flow to q, k and v, and are finite for such queries too.
+    The result has the dtype of q, which may be float16. Scores may be as large as millions. A
+    query that may attend to nothing gets zeros. Gradients flow to q, k and v, and are finite for
+    such queries too.
 
-    Source: Vaswani et al. 2017, "Attention Is All You Need" (1706.03762), section 3.2.1, equation 1.
+    Source: Vaswani et al. 2017, "Attention Is All You Need" (1706.03762), section 3.2.1,
+    equation 1.
 
     Here the scores are log(3) and 0, so the weights are 3/4 and 1/4:
 
@@ -93,11 +97,14 @@ def scaled_dot_product_attention(
 
 
 # %% split_heads
-def split_heads(x: Float[Tensor, "batch position d_model"], n_head: int) -> Float[Tensor, "batch head position d_head"]:
+def split_heads(
+    x: Float[Tensor, "batch position d_model"],
+    n_head: int,
+) -> Float[Tensor, "batch head position d_head"]:
     """Deal the channels of each position out to the heads, d_head neighboring channels to each.
 
-    d_head is d_model // n_head. x has any floating dtype, which the result keeps, and need not be contiguous; the
-    result need not be either. Gradients flow through.
+    d_head is d_model // n_head. x has any floating dtype, which the result keeps, and need not
+    be contiguous; the result need not be either. Gradients flow through.
 
     Raises ValueError if n_head does not divide d_model.
     Source: Vaswani et al. 2017 (1706.03762), section 3.2.2.
@@ -128,11 +135,13 @@ def split_heads(x: Float[Tensor, "batch position d_model"], n_head: int) -> Floa
 
 
 # %% merge_heads
-def merge_heads(x: Float[Tensor, "batch head position d_head"]) -> Float[Tensor, "batch position d_model"]:
+def merge_heads(
+    x: Float[Tensor, "batch head position d_head"],
+) -> Float[Tensor, "batch position d_model"]:
     """Lay the heads of each position side by side: the inverse of split_heads.
 
-    d_model is n_head * d_head. x has any floating dtype, which the result keeps, and need not be contiguous. Gradients
-    flow through.
+    d_model is n_head * d_head. x has any floating dtype, which the result keeps, and need not be
+    contiguous. Gradients flow through.
 
     Source: Vaswani et al. 2017 (1706.03762), section 3.2.2, the Concat of multi-head attention.
 
@@ -181,14 +190,16 @@ def causal_self_attention(
 ) -> Float[Tensor, "batch position d_model"]:
     """Let every position read from itself and from what came before, with n_head heads.
 
-    The rows of w_qkv and b_qkv are those of q, then k, then v, d_model each; within each of them head 0 comes first.
-    n_head divides d_model. No input need be contiguous. The result has the dtype of x, which may be float16. Scores may
-    be as large as millions. Gradients flow to x and to every weight and bias.
+    The rows of w_qkv and b_qkv are those of q, then k, then v, d_model each; within each of them
+    head 0 comes first. n_head divides d_model. No input need be contiguous. The result has the
+    dtype of x, which may be float16. Scores may be as large as millions. Gradients flow to x and
+    to every weight and bias.
 
-    Source: Radford et al. 2019 (GPT-2), `attn` in its published code; Vaswani et al. 2017 (1706.03762), section 3.2.
+    Source: Radford et al. 2019 (GPT-2), `attn` in its published code; Vaswani et al. 2017
+    (1706.03762), section 3.2.
 
-    With zero rows for q and k all scores are equal, and each position takes the mean of what came before, itself
-    included:
+    With zero rows for q and k all scores are equal, and each position takes the mean of what
+    came before, itself included:
 
     >>> x = torch.tensor([[[2.0, 0.0], [4.0, 2.0]]])
     >>> w_qkv = torch.cat([torch.zeros(4, 2), torch.eye(2)])
@@ -219,10 +230,12 @@ generator = torch.Generator().manual_seed(3)
 print(f"{'d_head':>6} {'var(q.k)':>10} {'scaled':>8} {'best weight, plain':>20} {'scaled':>8}")
 for d_head in (4, 16, 64, 256):
     queries, keys = torch.randn(2, 2000, 64, d_head, generator=generator).unbind()
-    plain = (queries[:, :1] @ keys.transpose(-2, -1)).squeeze(1)  # (2000, 64): one query each, 64 keys
+    # one query and 64 keys in each of 2000 trials
+    plain = (queries[:, :1] @ keys.transpose(-2, -1)).squeeze(1)  # (2000, 64)
     scaled = plain / math.sqrt(d_head)
     best = [scores.softmax(dim=-1).amax(dim=-1).mean().item() for scores in (plain, scaled)]
-    print(f"{d_head:6} {plain.var().item():10.2f} {scaled.var().item():8.2f} {best[0]:20.3f} {best[1]:8.3f}")
+    spread = f"{plain.var().item():10.2f} {scaled.var().item():8.2f}"
+    print(f"{d_head:6} {spread} {best[0]:20.3f} {best[1]:8.3f}")
 
 # %% [markdown]
 # ## What a head looks at
@@ -249,10 +262,12 @@ figure, axes = plt.subplots(1, len(heads), figsize=(13, 4.4), layout="constraine
 for axis, (title, (queries, keys)) in zip(axes, heads.items(), strict=True):
     unit = torch.eye(len(text))
     mask = causal_mask(len(text), len(text))
-    pattern = scaled_dot_product_attention(queries[None, None], keys[None, None], unit[None, None], mask)[0, 0]
+    q, k, v = (t[None, None] for t in (queries, keys, unit))  # one batch entry, one head
+    pattern = scaled_dot_product_attention(q, k, v, mask)[0, 0]
     axis.imshow(pattern, cmap="Greys", vmin=0, vmax=1)
     marks = [letter.replace(" ", "␣") for letter in text]
-    axis.set(title=title, xlabel="key", ylabel="query", xticks=range(len(text)), yticks=range(len(text)))
+    axis.set(title=title, xlabel="key", ylabel="query")
+    axis.set(xticks=range(len(text)), yticks=range(len(text)))
     axis.set_xticklabels(marks)
     axis.set_yticklabels(marks)
 plt.show()

@@ -22,12 +22,14 @@ ROOT = ENGINE.parents[1]
 TOY = ENGINE / "toy_course"
 ANSWERS = ENGINE / "answers.py"
 OF_MODULES = providers._get_local_constants
-CACHES = (
-    catalog.load_catalog,
-    catalog._signatures,
-    fingerprints.known_fingerprints,
-    solutions.solution_namespace,
-)
+
+
+def forget_what_was_loaded():
+    """Clear what the engine remembers of courses, so that files are read again."""
+    for module in (catalog, fingerprints, solutions):
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
 
 
 def _is_of_a_course(name):
@@ -39,8 +41,7 @@ def no_other_course():
     """Hide the modules of any other course, and forget what was loaded of it; put them back afterwards."""
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_a_course(name)}
     path = list(sys.path)
-    for cache in CACHES:
-        cache.cache_clear()
+    forget_what_was_loaded()
     try:
         yield
     finally:
@@ -48,8 +49,7 @@ def no_other_course():
             del sys.modules[name]
         sys.modules.update(hidden)
         sys.path[:] = path
-        for cache in CACHES:
-            cache.cache_clear()
+        forget_what_was_loaded()
 
 
 def copy_toy(folder):
@@ -69,6 +69,12 @@ def toy(toy_folder):
         course = Course(toy_folder)
         course.importable()
         yield course
+
+
+@pytest.fixture
+def forget():
+    """Call it after a file of the course was edited."""
+    return forget_what_was_loaded
 
 
 @pytest.fixture(autouse=True)

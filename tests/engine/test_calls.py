@@ -7,7 +7,7 @@ import torch
 
 from gptdojo.expect import expect_raised
 from gptdojo.faults import ArgumentChanged, ForbiddenCall, LearnerError, Mismatch
-from gptdojo.implementation import Implementation, Proxy, Provided
+from gptdojo.implementation import Implementation, Provided, Proxy
 from gptdojo.worker.values import Opaque
 
 
@@ -230,7 +230,12 @@ def test_a_function_comes_back_as_itself(answer):
 
 
 def test_an_argument_changed_in_place_is_noticed(answer):
-    for x in (torch.zeros(3), torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.complex64), torch.tensor([math.nan, 1])):
+    for x in (
+        torch.zeros(3),
+        torch.zeros(3, dtype=torch.int64),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.tensor([math.nan, 1]),
+    ):
         with pytest.raises(ArgumentChanged, match="changed a tensor"):
             answer("change_in_place")(x)
     assert x[1] == 1
@@ -252,7 +257,9 @@ FORBIDDEN = ["alias", "getattr", "method", "operator", "script", "inside_another
 
 @pytest.mark.parametrize("way", FORBIDDEN)
 def test_a_forbidden_call_is_seen_in_every_form(answer, way):
-    impl = answer(f"mean_by_{way}" if way not in ("inside_another", "through_no_grad") else f"mean_{way}", forbids=("mean",))
+    impl = answer(
+        f"mean_by_{way}" if way not in ("inside_another", "through_no_grad") else f"mean_{way}", forbids=("mean",)
+    )
     with pytest.raises(ForbiddenCall, match="it calls mean, which is what this exercise asks you to write"):
         impl(torch.ones(3))
     assert answer(impl.name)(torch.ones(3)) == 1

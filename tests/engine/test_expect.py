@@ -124,7 +124,9 @@ def test_numbers_that_look_alike_are_shown_with_the_digits_that_differ():
 
 def test_integers_are_compared_exactly_however_large_the_others_are():
     """A token of a vocabulary of 50,000 that is off by one is no rounding error."""
-    assert "50001 at [0], expected 50000" in complaint(torch.tensor([50_001, 3]), torch.tensor([50_000, 3]), exercise_tolerance=1e-3)
+    assert "50001 at [0], expected 50000" in complaint(
+        torch.tensor([50_001, 3]), torch.tensor([50_000, 3]), exercise_tolerance=1e-3
+    )
     assert complaint(torch.tensor([2**53 + 1]), torch.tensor([2**53])) != ""
     assert complaint(2**70 + 1, 2**70) != ""
     assert complaint(torch.tensor([101]), torch.tensor([100]), tolerance=0.1) == ""

@@ -168,7 +168,9 @@ def test_any_bytes_end_in_a_map_or_in_one_of_two_errors(content, framing):
         assert type(received(framed(content) if framing else content)) is dict
 
 
-VALID = msgpack.packb({"op": "return", "number": 3, "value": ["list", [1, ["tensor", "float32", [1], [1], b"abcd", False, None]]]})
+VALID = msgpack.packb(
+    {"op": "return", "number": 3, "value": ["list", [1, ["tensor", "float32", [1], [1], b"abcd", False, None]]]}
+)
 
 
 @settings(max_examples=300, deadline=None, database=None)

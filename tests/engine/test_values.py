@@ -247,7 +247,9 @@ def test_strides_that_would_read_beyond_the_bytes_read_only_the_bytes():
         assert got.untyped_storage().nbytes() <= 32
 
 
-TAGS = st.sampled_from(["list", "tuple", "dict", "tensor", "int", "dtype", "device", "generator", "bytes", "opaque", "x"])
+TAGS = st.sampled_from(
+    ["list", "tuple", "dict", "tensor", "int", "dtype", "device", "generator", "bytes", "opaque", "x"]
+)
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=8), st.binary(max_size=16),
     st.sampled_from(["float32", "bool", "int64", "cpu", "0x12", 2**26, -1]),

@@ -331,7 +331,7 @@ def test_merge_heads_gradient(impl, batch, n_head, n_position, d_head, v):
 
 def parameters(v, d_model: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """w_qkv, b_qkv, w_out, b_out, of a size that keeps queries, keys and values at O(1) and the biases plain to see."""
-    scale = d_model**-0.5
+    scale = 0.5 ** round(math.log2(d_model) / 2)  # about d_model ** -0.5, and simple numbers stay readable
     w_qkv, w_out = v.normal(3 * d_model, d_model, scale=scale), v.normal(d_model, d_model, scale=scale)
     return w_qkv, v.normal(3 * d_model), w_out, v.normal(d_model)
 

@@ -19,6 +19,15 @@ def test_layer_norm_equals_torch_for_tiny_and_large_variances(draw, seed, batch,
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_layer_norm_of_the_large_channels_of_a_real_gpt2_is_right_in_half_precision(draw, dtype):
+    x, weight, bias = draw(0, 2, 3, 12), draw(1, 12), draw(2, 12)
+    x[..., 4] = 3000
+    got = layer_norm(x.to(dtype), weight.to(dtype), bias.to(dtype))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), F.layer_norm(x, (12,), weight, bias), rtol=0.02, atol=0.02)
+
+
 def test_gelu_is_the_tanh_approximation():
     x = torch.linspace(-9, 9, 1001, dtype=torch.float64)
     torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"), rtol=0, atol=1e-12)

@@ -53,7 +53,7 @@ def test_a_sharded_checkpoint_loads(tmp_path, checkpoint, hugging_face):
     assert all(loaded[name].equal(tensor) for name, tensor in model.state_dict().items())
 
     next((tmp_path / "sharded").glob("model-00002-*")).unlink()
-    with pytest.raises(FileNotFoundError, match="model-00002-of-.* is missing"):
+    with pytest.raises(FileNotFoundError, match=r"model-00002-of-.* is missing"):
         GPT.from_pretrained(tmp_path / "sharded")
 
 
@@ -96,7 +96,7 @@ def test_missing_and_misshapen_and_unknown_parameters_are_named(checkpoint):
         tensors["transformer.h.2.ln_1.bias"] = torch.zeros(12)
 
     change(folder, spoil)
-    with pytest.raises(ValueError, match="does not fit its own config.json") as caught:
+    with pytest.raises(ValueError, match=r"does not fit its own config.json") as caught:
         GPT.from_pretrained(folder)
     message = str(caught.value)
     assert 'Missing key(s) in state_dict: "h.1.ln_2.bias"' in message
@@ -115,7 +115,7 @@ def test_a_head_of_its_own_is_an_error(checkpoint):
 def test_a_truncated_file_is_an_error(checkpoint, size):
     path = checkpoint[0] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match="model.safetensors is damaged, get it again"):
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged, get it again"):
         GPT.from_pretrained(path.parent)
 
 
@@ -132,7 +132,7 @@ def test_another_architecture_is_an_error(checkpoint, changes):
 @pytest.mark.parametrize("text", ["{", "[]", '{"n_layer": 2}'])
 def test_a_damaged_configuration_is_an_error(checkpoint, text):
     (checkpoint[0] / "config.json").write_text(text)
-    with pytest.raises(ValueError, match="config.json (is damaged|lacks n_head, n_embd)"):
+    with pytest.raises(ValueError, match=r"config.json (is damaged|lacks n_head, n_embd)"):
         GPT.from_pretrained(checkpoint[0])
 
 
@@ -143,7 +143,7 @@ def test_a_path_that_is_no_folder_is_an_error(name):
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="config.json"):
+    with pytest.raises(FileNotFoundError, match=r"config.json"):
         GPT.from_pretrained(tmp_path)
 
 
