@@ -52,9 +52,12 @@ def _indented(content: RenderableType) -> Padding:
 
 def _rungs(properties: Sequence[PropertyResult]) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for entry in properties:
-        verdict = entry.verdict.replace("_", " ")
-        table.add_row(f"rung {entry.rung}", Text(verdict, style=STYLES[entry.verdict]), Text(entry.claim))
+    ran = [entry for entry in properties if entry.verdict != "not_run"]
+    for entry in ran:
+        table.add_row(f"rung {entry.rung}", Text(entry.verdict, style=STYLES[entry.verdict]), Text(entry.claim))
+    left = len(properties) - len(ran)
+    if left:
+        table.add_row("", Text("not run", style=STYLES["not_run"]), Text(f"{left} more, which build on this", style="dim"))
     return _indented(table)
 
 

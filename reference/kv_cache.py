@@ -52,12 +52,8 @@ class KVCache:
 
         Raises ValueError if they do not fit in shape, dtype or number, and then nothing is changed.
         """
-        batch, n_head, n_ctx, d_head = self._k.shape
-        if k.shape != v.shape or k.ndim != 4 or (k.shape[0], k.shape[1], k.shape[3]) != (batch, n_head, d_head):
-            expected = f"({batch}, {n_head}, new, {d_head})"
-            raise ValueError(f"expected k and v of shape {expected}, got {tuple(k.shape)} and {tuple(v.shape)}")
-        if not k.dtype == v.dtype == self._k.dtype:
-            raise ValueError(f"expected k and v of the cache's dtype, {self._k.dtype}, got {k.dtype} and {v.dtype}")
+        self._check(k, v)
+        n_ctx = self._k.shape[2]
         end = self._length + k.shape[2]
         if end > n_ctx:
             raise ValueError(f"got {end} positions, the context is {n_ctx}: {self._length} held, {k.shape[2]} more")
@@ -78,6 +74,16 @@ class KVCache:
     def reset(self) -> None:
         """Hold nothing."""
         self._length = 0
+
+    def _check(self, k: Tensor, v: Tensor, batch: int | None = None) -> None:
+        """Raise ValueError unless k and v have the shape and the dtype of the buffers, or another `batch`."""
+        n_row, n_head, _, d_head = self._k.shape
+        batch = n_row if batch is None else batch
+        if k.shape != v.shape or k.ndim != 4 or (k.shape[0], k.shape[1], k.shape[3]) != (batch, n_head, d_head):
+            expected = f"({batch}, {n_head}, new, {d_head})"
+            raise ValueError(f"expected k and v of shape {expected}, got {tuple(k.shape)} and {tuple(v.shape)}")
+        if not k.dtype == v.dtype == self._k.dtype:
+            raise ValueError(f"expected k and v of the cache's dtype, {self._k.dtype}, got {k.dtype} and {v.dtype}")
 
 
 def allocate_caches(

@@ -89,6 +89,10 @@ def candidates(course: Course, submission: Submission, content: bytes, only: Seq
 
 
 def _defines(content: bytes, name: str) -> bool:
-    """Say whether the text may define a name; a notebook's newlines are written as a backslash and an n."""
-    pattern = rb"(?:def|class)\s+NAME\b|(?:^|\\n|[\n\"])NAME\s*(?::[^=\n]*)?=(?!=)".replace(b"NAME", name.encode())
+    """Say whether the text may define a name; a notebook's newlines are written as a backslash and an n.
+
+    Repetitions are bounded: the time that a hostile text takes grows with its length only.
+    """
+    pattern = rb"(?:def|class)\s{1,50}NAME\b|(?:^|\\n|[\n\"])NAME\s{0,50}(?::[^=\n]{0,200})?=(?!=)"
+    pattern = pattern.replace(b"NAME", name.encode())
     return re.search(pattern, content) is not None

@@ -99,9 +99,10 @@ def take_memory():
         held.append(bytearray(64 * 2**20))
 
 def take_memory_in_children():
-    for _ in range(8):
+    for _ in range(4):
         if os.fork() == 0:
-            held = [bytearray(os.urandom(2**20)) for _ in range(600)]
+            held = bytearray(500 * 2**20)
+            held[::4096] = b"x" * len(held[::4096])
             time.sleep(30)
             os._exit(0)
     time.sleep(30)

@@ -49,7 +49,8 @@ class FramePipe:
     """Frames over two file descriptors.
 
     `deadline` is a time of `time.monotonic`, None waits for ever. A side that sets deadlines is not patient: it never blocks in
-    a write that the other side does not read. `watch` is called now and then while it waits.
+    a write that the other side does not read. `watch` is called now and then while there is a
+    deadline, also when every answer comes at once. `received` counts the bytes that came.
     """
 
     def __init__(self, read_fd: int, write_fd: int, *, patient: bool = True) -> None:
@@ -57,6 +58,8 @@ class FramePipe:
         self.write_fd = write_fd
         self.deadline: float | None = None
         self.watch: Callable[[], None] = lambda: None
+        self.received = 0
+        self._watched = time.monotonic()
         os.set_blocking(write_fd, patient)
 
     def send(self, message: dict) -> None:
@@ -80,6 +83,7 @@ class FramePipe:
         if length > MAX_FRAME:
             raise BadFrame(f"a frame of {length} bytes")
         body = self._exactly(length)
+        self.received += length
         try:
             message = unpack(body)
         except (
@@ -108,7 +112,9 @@ class FramePipe:
             return
         sets: tuple[Any, Any] = ([], [fd]) if writing else ([fd], [])
         while (left := self.deadline - time.monotonic()) > 0:
+            if time.monotonic() - self._watched > WATCH_SECONDS:
+                self.watch()
+                self._watched = time.monotonic()
             if any(select.select(*sets, [], min(left, WATCH_SECONDS))[:2]):
                 return
-            self.watch()
         raise Late("the time is up")

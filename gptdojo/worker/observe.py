@@ -1,5 +1,7 @@
 """Sees which torch functions a call uses, under whatever name it reaches them."""
 
+import sys
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -27,9 +29,19 @@ class _Functions(TorchFunctionMode):
 
 
 class _Operators(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler at the first call, which takes seconds
+
     def __init__(self, forbids: Sequence[str], seen: set[str]) -> None:
         super().__init__()
         self.forbids, self.seen = forbids, seen
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return (
+            False  # to tell the compiler to skip this mode, torch would import the compiler: seconds at the first call
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[-1]
@@ -54,4 +66,12 @@ class Observer(ExitStack):
         if self.forbids:
             self.enter_context(_Functions(self.forbids, self.seen))
             self.enter_context(_Operators(self.forbids, self.seen))
+            self.callback(threading.setprofile, threading.getprofile())
+            threading.setprofile(self._begin_thread)
         return self
+
+    def _begin_thread(self, frame: Any, event: str, argument: Any) -> None:
+        """Modes belong to one thread: a thread that starts meanwhile enters its own, and keeps them until it ends."""
+        sys.setprofile(None)
+        _Functions(self.forbids, self.seen).__enter__()
+        _Operators(self.forbids, self.seen).__enter__()

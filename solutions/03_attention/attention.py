@@ -46,10 +46,9 @@ def scaled_dot_product_attention(
     q: Float[Tensor, "batch head query d_head"],
     k: Float[Tensor, "batch head key d_head"],
     v: Float[Tensor, "batch head key d_value"],
-    mask: Bool[Tensor, "#batch #head #query #key"] | None,
+    mask: Bool[Tensor, "*#leading #query #key"] | None,
 ) -> Float[Tensor, "batch head query d_value"]:
-    """Return for each query the average of the values, weighted by softmax(q k^T / sqrt(d_head))
-    over the keys.
+    """Average the values with the weights softmax(q k^T / sqrt(d_head)) over the keys.
 
     `mask` is True where attention is allowed; it has any shape that broadcasts to (batch, head,
     query, key), such as (query, key) for one mask for all, or (batch, 1, 1, key) for the pads of
@@ -116,7 +115,7 @@ def split_heads(
     ### BEGIN SOLUTION
     batch, n_position, d_model = x.shape
     if d_model % n_head:
-        raise ValueError(f"expected n_head to divide d_model, got n_head {n_head} and d_model {d_model}")
+        raise ValueError(f"expected n_head to divide d_model, got {n_head} and {d_model}")
     heads = x.reshape(batch, n_position, n_head, d_model // n_head)
     return heads.transpose(1, 2)  # (batch, head, position, d_head)
     ### END SOLUTION

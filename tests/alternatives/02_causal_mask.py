@@ -1,5 +1,6 @@
 """Right, and written differently: all of these must be accepted."""
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -10,8 +11,6 @@ from gptdojo import alternative
 
 @alternative("causal_mask")
 def compare_positions(n_query, n_key):
-    if n_query < 1 or n_query > n_key:
-        raise ValueError("more queries than keys")
     query = torch.arange(n_key - n_query, n_key).unsqueeze(1)
     key = torch.arange(n_key).unsqueeze(0)
     return query >= key
@@ -19,25 +18,16 @@ def compare_positions(n_query, n_key):
 
 @alternative("causal_mask")
 def last_rows_of_the_square(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError(n_query, n_key)
     return torch.ones(n_key, n_key).tril().bool()[-n_query:]
 
 
 @alternative("causal_mask")
 def not_the_future(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     return torch.ones(n_query, n_key).triu(n_key - n_query + 1) == 0
 
 
 @alternative("causal_mask")
 def row_by_row(n_query, n_key):
-    class LengthError(ValueError):
-        pass
-
-    if not 0 < n_query <= n_key:
-        raise LengthError("lengths")
     mask = torch.zeros((n_query, n_key), dtype=torch.bool)
     for i in range(n_query):
         mask[i, : n_key - n_query + i + 1] = True
@@ -46,30 +36,22 @@ def row_by_row(n_query, n_key):
 
 @alternative("causal_mask")
 def nested_lists(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     return torch.tensor([[key <= n_key - n_query + query for key in range(n_key)] for query in range(n_query)])
 
 
 @alternative("causal_mask")
 def counted_from_the_corner(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     lower_right = torch.ones(n_query, n_key, dtype=torch.uint8).flip(0, 1).triu().flip(0, 1)
     return lower_right.to(torch.bool)
 
 
 @alternative("causal_mask")
 def transposed_view(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     return torch.ones(n_key, n_query, dtype=torch.bool).triu(n_query - n_key).T
 
 
 @alternative("causal_mask")
 def cumulative_sum_of_the_diagonal(n_query, n_key):
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     on_the_diagonal = torch.diag_embed(torch.ones(n_query), offset=0)
     diagonal = functional.pad(on_the_diagonal, (n_key - n_query, 0))
     return diagonal.flip(1).cumsum(1).flip(1) > 0.5
@@ -81,8 +63,6 @@ def cumulative_sum_of_the_diagonal(n_query, n_key):
 @alternative("padding_causal_mask")
 def both_by_broadcasting(is_token, n_query):
     n_key = is_token.shape[1]
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     query = torch.arange(n_key - n_query, n_key).view(1, 1, n_query, 1)
     key = torch.arange(n_key).view(1, 1, 1, n_key)
     return torch.logical_and(key <= query, is_token.view(-1, 1, 1, n_key))
@@ -91,8 +71,6 @@ def both_by_broadcasting(is_token, n_query):
 @alternative("padding_causal_mask")
 def product_of_numbers(is_token, n_query):
     batch, n_key = is_token.shape
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     causal = torch.tril(torch.ones(n_key, n_key))[n_key - n_query :]
     return torch.einsum("bk,qk->bqk", is_token.float(), causal).bool().reshape(batch, 1, n_query, n_key)
 
@@ -100,8 +78,6 @@ def product_of_numbers(is_token, n_query):
 @alternative("padding_causal_mask")
 def padding_loops(is_token, n_query):
     batch, n_key = is_token.shape
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     mask = torch.full((batch, 1, n_query, n_key), False)
     for b in range(batch):
         for i in range(n_query):
@@ -113,8 +89,6 @@ def padding_loops(is_token, n_query):
 @alternative("padding_causal_mask")
 def tril_of_the_expanded_rows(is_token, n_query):
     n_key = is_token.shape[1]
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     rows = is_token[:, None, None].expand(-1, -1, n_query, -1)
     return rows.tril(n_key - n_query)
 
@@ -122,8 +96,6 @@ def tril_of_the_expanded_rows(is_token, n_query):
 @alternative("padding_causal_mask")
 def from_additive_masks(is_token, n_query):
     n_key = is_token.shape[1]
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     padding = torch.zeros(is_token.shape).masked_fill(~is_token, float("-inf"))
     causal = torch.full((n_query, n_key), float("-inf")).triu(n_key - n_query + 1)
     return (padding[:, None, None, :] + causal) == 0
@@ -132,8 +104,6 @@ def from_additive_masks(is_token, n_query):
 @alternative("padding_causal_mask")
 def stacked_texts(is_token, n_query):
     n_key = is_token.shape[1]
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     causal = torch.ones(n_query, n_key).tril(n_key - n_query) == 1
     return torch.stack([(causal & real)[None] for real in is_token])
 
@@ -141,8 +111,6 @@ def stacked_texts(is_token, n_query):
 @alternative("padding_causal_mask")
 def transposed_storage(is_token, n_query):
     n_key = is_token.shape[1]
-    if not 0 < n_query <= n_key:
-        raise ValueError("lengths")
     keys_first = torch.ones(n_key, n_query, dtype=torch.bool).triu(n_query - n_key) & is_token[:, :, None]
     return keys_first.transpose(1, 2)[:, None]
 
@@ -152,32 +120,24 @@ def transposed_storage(is_token, n_query):
 
 @alternative("sliding_window_mask")
 def distance_between(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window < 1:
-        raise ValueError("lengths")
     distance = torch.arange(n_key - n_query, n_key)[:, None] - torch.arange(n_key)
     return (distance >= 0) & (distance < window)
 
 
 @alternative("sliding_window_mask")
 def two_triangles(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     older = n_key - n_query
     return torch.ones(n_query, n_key).tril(older).triu(older - window + 1).bool()
 
 
 @alternative("sliding_window_mask")
 def causal_minus_too_old(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     full = torch.ones(n_key, n_key, dtype=torch.bool)
     return (full.tril() ^ full.tril(-window))[n_key - n_query :]
 
 
 @alternative("sliding_window_mask")
 def clamped_slices(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     mask = torch.zeros(n_query, n_key, dtype=torch.bool)
     for i in range(n_query):
         end = n_key - n_query + i + 1
@@ -187,8 +147,6 @@ def clamped_slices(n_query, n_key, window):
 
 @alternative("sliding_window_mask")
 def shifted_rows(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     window = min(window, n_key)
     rows = []
     for newer in reversed(range(n_query)):
@@ -200,8 +158,6 @@ def shifted_rows(n_query, n_key, window):
 
 @alternative("sliding_window_mask")
 def band_as_a_strided_view(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     left = n_key - 1
     line = torch.zeros(left + n_key, dtype=torch.bool)
     line[max(0, left - window + 1) : left + 1] = True
@@ -211,8 +167,6 @@ def band_as_a_strided_view(n_query, n_key, window):
 
 @alternative("sliding_window_mask")
 def distance_in_float64(n_query, n_key, window):
-    if not 0 < n_query <= n_key or window <= 0:
-        raise ValueError("lengths")
     query = torch.linspace(n_key - n_query, n_key - 1, n_query, dtype=torch.float64)
     key = torch.linspace(0, n_key - 1, n_key, dtype=torch.float64)
     distance = torch.round(query[:, None] - key)
@@ -302,3 +256,42 @@ def log_softmax_then_exp(scores, mask):
     lowest = torch.finfo(scores.dtype).min
     log_weights = torch.log_softmax(torch.where(mask, scores, lowest), dim=-1)
     return torch.where(mask, log_weights, -torch.inf).exp()
+
+
+@alternative("masked_softmax")
+def repaired_in_place(scores, mask):
+    weights = scores.clone()
+    weights.masked_fill_(~mask, -torch.inf)
+    weights = weights.softmax(dim=-1)
+    weights.masked_fill_(~mask, 0.0)
+    return weights
+
+
+@alternative("masked_softmax")
+def discarded_after_exp(scores, mask):
+    highest = scores.masked_fill(~mask, -torch.inf).max(dim=-1, keepdim=True).values
+    highest = highest.masked_fill(highest == -torch.inf, 0.0)
+    weights = torch.where(mask, torch.exp(scores - highest), 0.0)
+    total = weights.sum(dim=-1, keepdim=True)
+    return weights / total.masked_fill(total == 0, 1.0)
+
+
+@alternative("masked_softmax")
+def finite_scores_plus_bias(scores, mask):
+    bias = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores.nan_to_num() + bias, dim=-1).nan_to_num(0.0)
+
+
+@alternative("masked_softmax")
+def with_numpy(scores, mask):
+    allowed = np.where(mask.numpy(), scores.float().numpy(), -np.inf)
+    highest = allowed.max(axis=-1, keepdims=True)
+    weights = np.exp(allowed - np.where(np.isinf(highest), 0.0, highest))
+    total = weights.sum(axis=-1, keepdims=True)
+    return torch.from_numpy(weights / np.where(total == 0.0, 1.0, total)).to(scores.dtype)
+
+
+@alternative("masked_softmax")
+def torch_masked(scores, mask):
+    with torch.no_grad():
+        return torch.masked.softmax(scores, dim=-1, mask=mask).masked_fill(~mask, 0.0)

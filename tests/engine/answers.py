@@ -261,3 +261,7 @@ def mean_by_hand(x):
 
 def mean_by_the_grader(function, x):
     return function(x)
+
+
+def has_loaded(module):
+    return module in sys.modules

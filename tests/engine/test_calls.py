@@ -270,6 +270,13 @@ def test_what_is_written_by_hand_or_done_by_the_grader_is_not_forbidden(answer):
     assert answer("mean_by_the_grader", forbids=("mean",))(lambda x: torch.mean(x), torch.ones(3)) == 1
 
 
+def test_looking_for_forbidden_calls_loads_no_compiler(_process):
+    """torch imports its compiler for a dispatch mode unless it is told not to: seconds for every submission."""
+    Implementation(_process, "mean_by_hand", forbids=("mean",))(torch.ones(3))
+    assert Implementation(_process, "has_loaded")("torch.overrides")
+    assert not Implementation(_process, "has_loaded")("torch._dynamo")
+
+
 def test_a_pattern_forbids_all_that_it_matches(answer):
     with pytest.raises(ForbiddenCall):
         answer("mean_by_alias", forbids=("me*n",))(torch.ones(3))

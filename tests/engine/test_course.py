@@ -124,7 +124,7 @@ BROKEN_PROPERTIES = [
 def test_a_broken_property_is_said(toy, reloaded, old, new, said):
     edit(toy.chapters[CHAPTER].properties, old, new)
     with pytest.raises(CourseError, match=said):
-        reloaded(toy, reloaded)
+        reloaded(toy)
 
 
 def test_a_variant_of_an_unknown_exercise_is_said(toy, reloaded):
@@ -146,7 +146,7 @@ def test_an_exercise_without_properties_is_said(toy, reloaded):
 def test_a_missing_file_is_said(toy, reloaded, room):
     getattr(toy.chapters[CHAPTER], room).unlink()
     with pytest.raises(CourseError, match="is missing: every chapter has one"):
-        reloaded(toy, reloaded)
+        reloaded(toy)
 
 
 def test_a_solution_that_does_not_define_an_exercise_is_said(toy, reloaded):

@@ -408,7 +408,7 @@ def test_one_outcome_that_differs_is_enough_for_no_name(grade):
     assert result.misconceptions == []
 
 
-def test_misconceptions_that_cannot_be_told_apart_are_named_together(toy, grade):
+def test_misconceptions_that_cannot_be_told_apart_are_named_together(toy, grade, forget):
     path = toy.chapters["01_words"].misconceptions
     twin = """
 @misconception("count_vowels", believes="b", truth="t")

@@ -1,12 +1,12 @@
 """How right is told from wrong in chapter 2: masks, and a softmax that obeys them."""
 
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect, expect_close, expect_raises, expect_reference
+from gptdojo.expect import expect, expect_reference
 from gptdojo.strategies import values
 from reference import mask as reference
 
@@ -14,6 +14,7 @@ from reference import mask as reference
 LONG = st.integers(512, 560).map(lambda n: 4 * n + 2)
 LATEST = 2
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
+STEP, LOWEST = 512.0, -59904.0  # of scores near the end of float16's range, all of them exact in both dtypes
 EXTREMES = torch.tensor([1e4, -1e4, 1e30, -1e30, float("inf"), float("-inf"), float("nan")])
 SPAN = "[first key seen, last key seen, number of keys seen] of each query"
 
@@ -26,13 +27,6 @@ def fewer_queries(draw) -> tuple[int, int]:
 
 
 @st.composite
-def too_many_queries(draw) -> tuple[int, int]:
-    """Lengths that no text has: more queries than keys, or no query at all."""
-    n_key = draw(st.integers(1, 6))
-    return draw(st.sampled_from([n_key + 1, n_key + 2, 2 * n_key + 1, 0])), n_key
-
-
-@st.composite
 def scores_and_mask(
     draw, batch: tuple[int, ...] = (), *, shared=False, extreme=False, empty=False
 ) -> tuple[Tensor, Tensor]:
@@ -40,7 +34,7 @@ def scores_and_mask(
 
     `extreme`: what is hidden may be huge, infinite or NaN. `empty`: some queries see nothing; otherwise each sees a key.
     """
-    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(2, 8) | st.integers(9, 70))
+    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(1, 8) | st.integers(9, 70))
     shape = (*batch, n_query, n_key)
     kept = [draw(st.booleans()) if shared else True for _ in shape]
     start = draw(st.integers(0, len(batch))) if shared else 0
@@ -52,6 +46,11 @@ def scores_and_mask(
     if extreme:
         scores = torch.where(mask, scores, EXTREMES[v.integers(0, len(EXTREMES) - 1, shape)])
     return (v.scattered(scores), mask) if shared else (scores, mask)
+
+
+def untied(scores: Tensor) -> Tensor:
+    """Numbers 0, 1, 2... in some order for each query: the weights of tied huge scores depend on how the rounding falls."""
+    return scores.argsort(dim=-1).float()
 
 
 def spans(mask: Tensor) -> Tensor:
@@ -92,24 +91,17 @@ def test_causal_mask_long_text(impl, n_key):
     expect_reference(impl, reference.causal_mask, LATEST, n_key, at=spans, what=SPAN)
 
 
-@claim("causal_mask", rung=5, examples=10)
-@given(lengths=too_many_queries())
-def test_causal_mask_refuses_other_lengths(impl, lengths):
-    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
-    expect_raises(impl, ValueError, *lengths, because="1 <= n_query <= n_key does not hold")
-
-
 # --- padding_causal_mask ----------------------------------------------------------------------------------------------
 
 
 @claim("padding_causal_mask", rung=1, examples=10)
-@given(batch=st.integers(2, 3), n=st.integers(2, 6))
+@given(batch=st.integers(2, 3), n=st.integers(1, 6))
 def test_padding_causal_mask_no_padding(impl, batch, n):
     """Without padding it is the causal mask, once a batch row, with an axis of size 1 for the heads."""
     expect_reference(impl, reference.padding_causal_mask, torch.ones(batch, n, dtype=torch.bool), n)
 
 
-@claim("padding_causal_mask", rung=2)
+@claim("padding_causal_mask", rung=2, examples=15)
 @given(batch=st.integers(2, 3), n=st.integers(2, 7), v=values())
 def test_padding_causal_mask_left_padding(impl, batch, n, v):
     """Padding on the left, of another length in each batch row, is seen by no one."""
@@ -117,14 +109,21 @@ def test_padding_causal_mask_left_padding(impl, batch, n, v):
     expect_reference(impl, reference.padding_causal_mask, torch.arange(n) >= n_pad, n)
 
 
-@claim("padding_causal_mask", rung=3)
+@claim("padding_causal_mask", rung=3, examples=20)
 @given(batch=st.integers(2, 3), n=st.integers(2, 7), v=values())
 def test_padding_causal_mask_pads_anywhere(impl, batch, n, v):
     """Wherever a pad stands, it is hidden as a key, and its own row follows the same rule as every other."""
-    expect_reference(impl, reference.padding_causal_mask, v.scattered(v.booleans(batch, n, true=0.6)), n)
+    expect_reference(impl, reference.padding_causal_mask, v.booleans(batch, n, true=0.6), n)
 
 
-@claim("padding_causal_mask", rung=4)
+@claim("padding_causal_mask", rung=4, examples=15)
+@given(batch=st.integers(1, 3), n_key=st.integers(1, 8), v=values())
+def test_padding_causal_mask_one_new_token(impl, batch, n_key, v):
+    """One query over a cache is the newest token: it sees every key but the pads."""
+    expect_reference(impl, reference.padding_causal_mask, v.booleans(batch, n_key, true=0.6), 1)
+
+
+@claim("padding_causal_mask", rung=5, examples=15)
 @given(batch=st.integers(2, 3), lengths=fewer_queries(), v=values())
 def test_padding_causal_mask_chunk_after_a_cache(impl, batch, lengths, v):
     """With fewer queries than keys the queries are the newest tokens, and pads in the cache stay hidden."""
@@ -132,21 +131,12 @@ def test_padding_causal_mask_chunk_after_a_cache(impl, batch, lengths, v):
     expect_reference(impl, reference.padding_causal_mask, v.booleans(batch, n_key, true=0.6), n_query)
 
 
-@claim("padding_causal_mask", rung=5, examples=2)
+@claim("padding_causal_mask", rung=6, examples=2)
 @given(n_key=LONG, n_pad=st.integers(0, 2000))
 def test_padding_causal_mask_long_text(impl, n_key, n_pad):
     """A text may be thousands of tokens long."""
     is_token = torch.arange(n_key)[None, :] >= n_pad
     expect_reference(impl, reference.padding_causal_mask, is_token, LATEST, at=spans, what=SPAN)
-
-
-@claim("padding_causal_mask", rung=6, examples=10)
-@given(batch=st.integers(1, 2), lengths=too_many_queries())
-def test_padding_causal_mask_refuses_other_lengths(impl, batch, lengths):
-    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
-    n_query, n_key = lengths
-    is_token = torch.ones(batch, n_key, dtype=torch.bool)
-    expect_raises(impl, ValueError, is_token, n_query, because="1 <= n_query <= n_key does not hold")
 
 
 # --- sliding_window_mask ----------------------------------------------------------------------------------------------
@@ -162,15 +152,15 @@ def test_sliding_window_mask_square(impl, data):
 
 
 @claim("sliding_window_mask", rung=2, examples=15)
-@given(n=st.integers(2, 7), data=st.data())
+@given(n=st.integers(1, 7), data=st.data())
 def test_sliding_window_mask_edges(impl, n, data):
     """The window may be 1 (oneself), just shorter than the text, as long, just longer, or far longer."""
-    window = data.draw(st.sampled_from([1, n - 1, n, n + 1, 50 * n]))
+    window = data.draw(st.sampled_from([1, max(1, n - 1), n, n + 1, 50 * n]))
     expect_reference(impl, reference.sliding_window_mask, n, n, window)
 
 
 @claim("sliding_window_mask", rung=3, examples=15)
-@given(n_key=st.integers(2, 12), window=st.integers(1, 13))
+@given(n_key=st.integers(1, 12), window=st.integers(1, 13))
 def test_sliding_window_mask_one_new_token(impl, n_key, window):
     """One query over a cache is the newest token: it sees the last `window` keys."""
     expect_reference(impl, reference.sliding_window_mask, 1, n_key, window)
@@ -191,24 +181,10 @@ def test_sliding_window_mask_long_text(impl, n_key, narrow, wide):
         expect_reference(impl, reference.sliding_window_mask, LATEST, n_key, window, at=spans, what=SPAN)
 
 
-@claim("sliding_window_mask", rung=6, examples=10)
-@given(lengths=fewer_queries(), window=st.integers(-3, 0))
-def test_sliding_window_mask_refuses_empty_windows(impl, lengths, window):
-    """A window below 1, in which a query would not even see itself, is a ValueError."""
-    expect_raises(impl, ValueError, *lengths, window, because="the window is below 1")
-
-
-@claim("sliding_window_mask", rung=7, examples=10)
-@given(lengths=too_many_queries(), window=st.integers(1, 4))
-def test_sliding_window_mask_refuses_other_lengths(impl, lengths, window):
-    """Lengths that no text has are a ValueError: more queries than keys, or no query."""
-    expect_raises(impl, ValueError, *lengths, window, because="1 <= n_query <= n_key does not hold")
-
-
 # --- masked_softmax ---------------------------------------------------------------------------------------------------
 
 
-@claim("masked_softmax", rung=1, examples=10)
+@claim("masked_softmax", rung=1, examples=6)
 @given(case=scores_and_mask())
 def test_masked_softmax_everything_allowed(impl, case):
     """Where everything is allowed, each row is the softmax of its scores over the keys."""
@@ -216,28 +192,28 @@ def test_masked_softmax_everything_allowed(impl, case):
     expect_reference(impl, reference.masked_softmax, scores, torch.ones_like(mask))
 
 
-@claim("masked_softmax", rung=2, examples=15)
+@claim("masked_softmax", rung=2, examples=10)
 @given(case=scores_and_mask())
 def test_masked_softmax_hides_keys(impl, case):
     """The allowed keys share a weight of 1 as if the hidden ones were not there."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=3, examples=40)
+@claim("masked_softmax", rung=3, examples=25)
 @given(case=st.lists(st.integers(2, 3), max_size=3).flatmap(lambda batch: scores_and_mask(tuple(batch), shared=True)))
 def test_masked_softmax_broadcasts(impl, case):
     """Scores may have axes for batch and head, and be non-contiguous; the mask is shared along every axis where its size is 1."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=4, examples=15)
+@claim("masked_softmax", rung=4, examples=10)
 @given(case=scores_and_mask((2,), extreme=True))
 def test_masked_softmax_hidden_scores_never_leak(impl, case):
     """A hidden score changes nothing, be it huge, infinite or NaN."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=5, examples=25)
+@claim("masked_softmax", rung=5, examples=15)
 @given(
     case=scores_and_mask((2,)),
     spread_and_shift=st.sampled_from([(1.0, -200.0), (1.0, 150.0), (1e8, 0.0), (1e30, 0.0), (1e30, -1e32)]),
@@ -246,39 +222,25 @@ def test_masked_softmax_allowed_scores_of_any_size(impl, case, spread_and_shift)
     """Allowed scores may be huge, or hugely negative: only their differences count, and hidden keys get exactly 0."""
     scores, mask = case
     spread, shift = spread_and_shift
-    ranks = scores.argsort(dim=-1).float()  # no ties: their weights would depend on how the rounding falls
-    scores = ranks * spread + shift
+    side = 1 - 2 * (torch.arange(scores.shape[-2]) % 2)[:, None]  # every second query lies on the other side of 0
+    scores = untied(scores) * spread + side * shift
     hidden = expect_reference(impl, reference.masked_softmax, scores, mask).masked_fill(mask, 0.0)
     inputs = {"scores": scores, "mask": mask}
     expect(not hidden.any(), "a hidden key has a weight that is not 0", inputs=inputs, expected=0.0, got=hidden)
 
 
-@claim("masked_softmax", rung=6, examples=25)
+@claim("masked_softmax", rung=6, examples=15)
 @given(case=scores_and_mask((2,), shared=True, extreme=True, empty=True))
 def test_masked_softmax_empty_rows(impl, case):
     """A query that sees no key gets a row of zeros, whatever its hidden scores are; the other rows are as before."""
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=7, examples=15)
-@given(case=scores_and_mask((2,), extreme=True, empty=True), dtype=HALF_DTYPES)
-def test_masked_softmax_half_precision(impl, case, dtype):
-    """In float16 and bfloat16 it works as well, and returns the dtype that came in."""
+@claim("masked_softmax", rung=7, examples=12)
+@given(case=scores_and_mask((2,), extreme=True, empty=True), huge=st.booleans(), dtype=HALF_DTYPES)
+def test_masked_softmax_half_precision(impl, case, huge, dtype):
+    """In float16 and bfloat16 all of this holds as well, and the result has the dtype that came in."""
     scores, mask = case
-    scores = scores.to(dtype)
+    scores = torch.where(mask & huge, untied(scores) * STEP + LOWEST, scores).to(dtype)
     ten_roundings = 10 * torch.finfo(dtype).eps
     expect_reference(impl, reference.masked_softmax, scores, mask, tolerance=ten_roundings)
-
-
-@claim("masked_softmax", rung=8, examples=15)
-@given(case=scores_and_mask((2,), extreme=True, empty=True), v=values())
-def test_masked_softmax_gradients(impl, case, v):
-    """Gradients reach the allowed scores only; a hidden score gets exactly 0 and never NaN, in an empty row too."""
-    scores, mask = case
-    assume(mask.any())  # a constant has no gradient to ask for
-    cotangent = v.normal(*scores.shape)
-    exact = scores.double().requires_grad_()
-    (expected,) = torch.autograd.grad(reference.masked_softmax(exact, mask), exact, cotangent.double())
-    _, (got,) = impl.vjp((scores, mask), cotangent, wrt=(0,))
-    inputs = {"scores": scores, "mask": mask, "gradient of the result": cotangent}
-    expect_close(impl, got, expected, inputs=inputs, what="the gradient of the scores", dtype=scores.dtype)

@@ -1,0 +1,121 @@
+"""Exact attention, tile by tile, with a softmax that is corrected as it goes (chapter 13).
+
+No tensor of all queries by all keys ever exists; the operations are as many as before. Sources: Milakov and Gimelshein
+2018 (online softmax, 1805.02867); Dao et al. 2022 (FlashAttention, 2205.14135), algorithm 1.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from reference.attention import Attend
+from reference.shapes import Bool, Float
+
+Tile = Callable[[slice, slice], Tensor | None]
+"""The part of the mask for some queries and some keys; None allows all."""
+
+
+def online_softmax(scores: Float[Tensor, "*batch key"], block_size: int) -> Float[Tensor, "*batch key"]:
+    """Softmax over the last dimension whose normalizer is found in one pass over blocks of `block_size` scores.
+
+    A row of nothing but -inf gets zeros.
+    """
+    top = scores.new_full((*scores.shape[:-1], 1), -math.inf)
+    total = torch.zeros_like(top)
+    for block in scores.split(block_size, dim=-1):
+        top, correction, weights = _rescale(top, block)
+        total = total * correction + weights.sum(dim=-1, keepdim=True)
+    return _exp_below(scores, top) / total.masked_fill(total == 0, 1.0)
+
+
+def flash_attention(
+    q: Float[Tensor, "batch head query d_head"],
+    k: Float[Tensor, "batch head key d_head"],
+    v: Float[Tensor, "batch head key d_value"],
+    block_query: int,
+    block_key: int,
+    mask: Bool[Tensor, "#batch #head #query #key"] | None = None,
+) -> Float[Tensor, "batch head query d_value"]:
+    """`scaled_dot_product_attention`, holding at most block_query x block_key scores a head."""
+
+    def tile(queries: slice, keys: slice) -> Tensor | None:
+        if mask is None:
+            return None
+        part = mask if mask.shape[-2] == 1 else mask[..., queries, :]
+        return part if part.shape[-1] == 1 else part[..., keys]
+
+    return _flash(q, k, v, block_query, block_key, tile)
+
+
+def flash_attention_causal(
+    q: Float[Tensor, "batch head query d_head"],
+    k: Float[Tensor, "batch head key d_head"],
+    v: Float[Tensor, "batch head key d_value"],
+    block_query: int,
+    block_key: int,
+) -> Float[Tensor, "batch head query d_value"]:
+    """Causal attention, queries being the last positions; tiles wholly in the future are not computed.
+
+    Raises ValueError unless 1 <= query <= key.
+    """
+    past = k.shape[-2] - q.shape[-2]
+    if past < 0 or q.shape[-2] < 1:
+        raise ValueError(f"expected 1 <= query <= key, got {q.shape[-2]} and {k.shape[-2]}")
+
+    def tile(queries: slice, keys: slice) -> Tensor:
+        position = torch.arange(queries.start, queries.stop, device=q.device) + past
+        return position[:, None] >= torch.arange(keys.start, keys.stop, device=q.device)
+
+    return _flash(q, k, v, block_query, block_key, tile, lambda last_query: past + last_query + 1)
+
+
+def causal_by_tiles(block: int = 64) -> Attend:
+    """A model's way to attend: causal, in tiles of block x block."""
+    return lambda layer, q, k, v: flash_attention_causal(q, k, v, block, block)
+
+
+def _flash(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_query: int,
+    block_key: int,
+    tile: Tile,
+    n_visible: Callable[[int], int] | None = None,
+) -> Tensor:
+    """Loop over tiles; `n_visible` says how many keys the query of an index can see at most."""
+    if block_query < 1 or block_key < 1:
+        raise ValueError(f"expected blocks of at least 1, got {block_query} and {block_key}")
+    wide = torch.promote_types(q.dtype, torch.float32)  # sums over many tiles
+    outputs = []
+    for start in range(0, q.shape[-2], block_query):
+        queries = slice(start, min(start + block_query, q.shape[-2]))
+        q_block = q[..., queries, :] / math.sqrt(q.shape[-1])
+        top = q_block.new_full((*q_block.shape[:-1], 1), -math.inf, dtype=wide)
+        total = torch.zeros_like(top)
+        output = torch.zeros(*q_block.shape[:-1], v.shape[-1], dtype=wide, device=q.device)
+        end = k.shape[-2] if n_visible is None else n_visible(queries.stop - 1)
+        for first_key in range(0, end, block_key):
+            keys = slice(first_key, min(first_key + block_key, k.shape[-2]))
+            scores = (q_block @ k[..., keys, :].transpose(-2, -1)).to(wide)
+            allowed = tile(queries, keys)
+            if allowed is not None:
+                scores = scores.masked_fill(~allowed, -math.inf)
+            top, correction, weights = _rescale(top, scores)
+            total = total * correction + weights.sum(dim=-1, keepdim=True)
+            output = output * correction + weights @ v[..., keys, :].to(wide)
+        outputs.append((output / total.masked_fill(total == 0, 1.0)).to(q.dtype))
+    return torch.cat(outputs, dim=-2)
+
+
+def _rescale(top: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest score so far, the factor for all that was summed below the former one, and the block's weights."""
+    highest = torch.maximum(top, scores.amax(dim=-1, keepdim=True))
+    return highest, _exp_below(top, highest), _exp_below(scores, highest)
+
+
+def _exp_below(scores: Tensor, highest: Tensor) -> Tensor:
+    """exp(scores - highest), 0 where both are -inf: nothing was seen yet."""
+    return (scores - highest.masked_fill(highest == -math.inf, 0.0)).exp()
