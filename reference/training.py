@@ -77,11 +77,11 @@ def accumulate_gradients(micro: Sequence[Tensors], n_tokens: Sequence[int]) -> d
     """
     if len(micro) != len(n_tokens) or sum(n_tokens) < 1:
         raise ValueError(f"expected a count of tokens for each of {len(micro)} micro-batches, got {list(n_tokens)}")
-    shares = [n / sum(n_tokens) for n in n_tokens]
-    pairs = [zip(micro, shares, strict=True) for _ in micro[0]]
     return {
-        name: torch.stack([gradients[name] * share for gradients, share in pair]).sum(dim=0)
-        for name, pair in zip(micro[0], pairs, strict=True)
+        name: torch.stack([part[name] * (n / sum(n_tokens)) for part, n in zip(micro, n_tokens, strict=True)]).sum(
+            dim=0
+        )
+        for name in micro[0]
     }
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from gptdojo.course import Course
@@ -21,9 +21,12 @@ from gptdojo.sandbox.slots import slot
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
 
+from .held import descendants, held_bytes, processes
+
 START_SECONDS = 120.0
 START_CPU_SECONDS = 20
 MAX_CALL_BACKS = 200_000
+MAX_CALL_BACK_BYTES = 128 * 2**20
 MAX_PROCESSES = 64
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 256
@@ -67,6 +70,8 @@ class WorkerProcess:
         self.isolation = isolation
         self.limits = limits
         self.number = 0
+        self.cpu_limit = 0
+        self.ended_before = _ended_seconds()
         self._ending = ExitStack()
         self.slot = self._ending.enter_context(slot())
         folder = self._ending.enter_context(worker_folder(isolation, course, modules, self.slot))
@@ -115,15 +120,8 @@ class WorkerProcess:
         """Return the processes of the submission: those of its user, else those that descend from its first one."""
         if self.isolation.kind == "uid":
             uid = FIRST_UID + self.slot
-            return [pid for pid, owner, _ in _processes() if owner == uid]
-        found = {self.process.pid}
-        parents = {pid: parent for pid, _, parent in _processes()}
-        for _ in range(len(parents)):
-            more = {pid for pid, parent in parents.items() if parent in found} - found
-            if not more:
-                break
-            found |= more
-        return sorted(found)
+            return [pid for pid, owner, _ in processes() if owner == uid]
+        return descendants(self.process.pid)
 
     def _watch(self) -> None:
         """Stop a submission whose processes hold too much memory together; each alone is bounded by its own limit."""
@@ -161,6 +159,7 @@ class WorkerProcess:
         """Wait until the interpreter runs and torch is imported: no code of the submission runs before that."""
         self.pipe.deadline = time.monotonic() + START_SECONDS
         limits = self.limits.for_worker(self.isolation, exercises)
+        self.cpu_limit = limits["cpu"]
         start = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
         try:
             self.pipe.send(start)
@@ -177,9 +176,12 @@ class WorkerProcess:
         """Send a request and answer call-backs until its reply comes; raises Stopped."""
         self.number += 1
         reply = self._exchange(message | {"number": self.number})
+        before = self.pipe.received
         for _ in range(MAX_CALL_BACKS):
             if reply.get("op") != "callback":
                 break
+            if self.pipe.received - before > MAX_CALL_BACK_BYTES:  # a property may keep what it was called with
+                self._stop("crashed", f"it called back with more than {MAX_CALL_BACK_BYTES >> 20} MiB in one call")
             reply = self._exchange(call_back.answer(reply))
         if reply.get("number") != self.number:
             self._stop("crashed", "a reply came that answers no question")
@@ -208,42 +210,19 @@ class WorkerProcess:
             return "crashed", "the submission closed the pipe that answers go through"
         number = -code if code < 0 else code - 128
         if number in set(signal.Signals):
-            if number == signal.SIGXCPU:
+            if number == signal.SIGXCPU or (number == signal.SIGKILL and self._cpu_seconds() > self.cpu_limit):
                 return "timeout", "it used up its processor time; is there a loop that never ends?"
             return "crashed", f"the process of the submission was ended by {signal.Signals(number).name}"
         return "crashed", f"the process of the submission left with exit status {code}; does the code call exit?"
 
-
-def _processes() -> list[tuple[int, int, int]]:
-    """Return the number, the user and the parent of every process that can be seen."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-                found.append((int(entry.name), entry.stat().st_uid, parent))
-    return found
+    def _cpu_seconds(self) -> float:
+        """Return the processor time of this grader's ended workers since this one was started."""
+        return _ended_seconds() - self.ended_before
 
 
-def _anonymous_bytes(pid: int, file: str, *fields: str) -> int:
-    """Return the sum of some fields of a file of /proc that counts memory in kB; 0 for a process that is gone."""
-    with contextlib.suppress(OSError, ValueError):
-        lines = Path(f"/proc/{pid}/{file}").read_text(errors="replace").splitlines()
-        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(fields))
-    return 0
-
-
-def held_bytes(pids: Iterable[int], enough: int) -> int:
-    """Return the memory that processes hold together, as far as it matters whether it is more than `enough`.
-
-    The quick count has pages that forked processes share once for each; only when that is too much, shares are counted.
-    """
-    pids = list(pids)
-    quick = sum(_anonymous_bytes(pid, "status", "RssAnon:", "RssShmem:") for pid in pids)
-    if quick <= enough:
-        return quick
-    exact = sum(_anonymous_bytes(pid, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:") for pid in pids)
-    return exact or quick
+def _ended_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _note(note: dict) -> dict:

@@ -37,12 +37,6 @@ class _Operators(TorchDispatchMode):
         super().__init__()
         self.forbids, self.seen = forbids, seen
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return (
-            False  # to tell the compiler to skip this mode, torch would import the compiler: seconds at the first call
-        )
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[-1]
         if matches(name, self.forbids):

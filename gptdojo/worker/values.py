@@ -11,6 +11,7 @@ from torch import Tensor
 
 MAX_DEPTH = 32
 MAX_ITEMS = 100_000
+MAX_NUMBER_KEYS = 5_000
 MAX_TENSOR_BYTES = 64 * 2**20
 MAX_TEXT = 100_000
 MAX_INTEGER_BITS = 4_000
@@ -108,13 +109,16 @@ class ValueCodec:
         return tuple(self._decode_list(depth, items))
 
     def _decode_dict(self, depth: int, pairs: Any) -> dict:
-        decoded = {}
+        decoded: dict[Any, Any] = {}
         for pair in _bounded(_typed(pairs, list)):
             if len(_typed(pair, list)) != 2:
                 raise BadValue("a dict entry that is not a pair")
             key, value = (self.decode(side, depth + 1) for side in pair)
             if type(key) not in (bool, int, float, str, bytes, tuple, type(None)):
                 raise BadValue("a dict key that is not a plain value")
+            if type(key) not in (str, bytes) and len(decoded) > MAX_NUMBER_KEYS:
+                # hashes of texts are salted; numbers can be chosen to collide, and each entry then costs as many steps
+                raise BadValue(f"a dict of more than {MAX_NUMBER_KEYS} keys that are no texts")
             try:
                 decoded[key] = value
             except TypeError:

@@ -41,9 +41,9 @@ from torch import Tensor
 def causal_mask(n_query: int, n_key: int) -> Bool[Tensor, "n_query n_key"]:
     """Let each query see itself and what came before, and nothing after.
 
-    The queries are the last `n_query` of the `n_key` positions. True means that attention is allowed.
+    The queries are the last `n_query` of the `n_key` positions: 1 <= n_query <= n_key. True means
+    that attention is allowed.
 
-    Raises ValueError unless 1 <= n_query <= n_key.
     Source: Vaswani et al. 2017, "Attention Is All You Need" (1706.03762), section 3.2.3.
 
     >>> causal_mask(3, 3).int().tolist()
@@ -52,8 +52,6 @@ def causal_mask(n_query: int, n_key: int) -> Bool[Tensor, "n_query n_key"]:
     [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     """
     ### BEGIN SOLUTION
-    if not 1 <= n_query <= n_key:
-        raise ValueError(f"expected 1 <= n_query <= n_key, got n_query={n_query} and n_key={n_key}")
     query_position = torch.arange(n_key - n_query, n_key)
     key_position = torch.arange(n_key)
     return key_position <= query_position[:, None]  # (n_query, n_key)
@@ -81,14 +79,18 @@ def causal_mask(n_query: int, n_key: int) -> Bool[Tensor, "n_query n_key"]:
 
 
 # %% padding_causal_mask
-def padding_causal_mask(is_token: Bool[Tensor, "batch n_key"], n_query: int) -> Bool[Tensor, "batch 1 n_query n_key"]:
-    """Let each query see the keys that are real tokens and not in its future; one matrix a batch row, for all heads.
+def padding_causal_mask(
+    is_token: Bool[Tensor, "batch n_key"],
+    n_query: int,
+) -> Bool[Tensor, "batch 1 n_query n_key"]:
+    """Let each query see the keys that are real tokens and not in its future.
 
-    `is_token` is False where a key is a pad; pads may stand anywhere. The queries are the last `n_query` of the `n_key`
-    positions, and all their rows follow the one rule: a query that is itself a pad is treated like any other, and the
-    row of a query that sees no real token is entirely False. True means that attention is allowed.
+    `is_token` is False where a key is a pad; pads may stand anywhere. The queries are the last
+    `n_query` of the `n_key` positions, 1 <= n_query <= n_key, and all their rows follow the one
+    rule: a query that is itself a pad is treated like any other, and the row of a query that sees
+    no real token is entirely False. True means that attention is allowed.
 
-    Raises ValueError unless 1 <= n_query <= n_key.
+    The result has one matrix a batch row, shared by all heads.
 
     >>> is_token = torch.tensor([[False, True, True], [True, True, False]])
     >>> padding_causal_mask(is_token, 3)[:, 0].int().tolist()
@@ -96,8 +98,6 @@ def padding_causal_mask(is_token: Bool[Tensor, "batch n_key"], n_query: int) -> 
     """
     ### BEGIN SOLUTION
     n_key = is_token.shape[1]
-    if not 1 <= n_query <= n_key:
-        raise ValueError(f"expected 1 <= n_query <= n_key, got n_query={n_query} and n_key={n_key}")
     query_position = torch.arange(n_key - n_query, n_key, device=is_token.device)
     key_position = torch.arange(n_key, device=is_token.device)
     not_future = key_position <= query_position[:, None]  # (n_query, n_key)
@@ -125,11 +125,12 @@ def padding_causal_mask(is_token: Bool[Tensor, "batch n_key"], n_query: int) -> 
 def sliding_window_mask(n_query: int, n_key: int, window: int) -> Bool[Tensor, "n_query n_key"]:
     """Let each query see the last `window` keys, up to and including itself.
 
-    The queries are the last `n_query` of the `n_key` positions. True means that attention is allowed. A window longer
-    than the text is fine: it is then the causal mask.
+    The queries are the last `n_query` of the `n_key` positions: 1 <= n_query <= n_key. The window
+    is at least 1, and may be longer than the text: it is then the causal mask. True means that
+    attention is allowed.
 
-    Raises ValueError if window < 1, and unless 1 <= n_query <= n_key.
-    Source: Beltagy et al. 2020, "Longformer" (2004.05150), section 3.1, with the causal half of the window.
+    Source: Beltagy et al. 2020, "Longformer" (2004.05150), section 3.1; of its window, the causal
+    half.
 
     >>> sliding_window_mask(4, 4, 2).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
@@ -137,12 +138,8 @@ def sliding_window_mask(n_query: int, n_key: int, window: int) -> Bool[Tensor, "
     [[0, 0, 1, 1, 1]]
     """
     ### BEGIN SOLUTION
-    if not 1 <= n_query <= n_key:
-        raise ValueError(f"expected 1 <= n_query <= n_key, got n_query={n_query} and n_key={n_key}")
-    if window < 1:
-        raise ValueError(f"expected a window of at least 1, got {window}")
     query_position = torch.arange(n_key - n_query, n_key)
-    distance = query_position[:, None] - torch.arange(n_key)  # (n_query, n_key), negative in the future
+    distance = query_position[:, None] - torch.arange(n_key)  # (n_query, n_key); negative: future
     return (distance >= 0) & (distance < window)
     ### END SOLUTION
 
@@ -163,21 +160,26 @@ def sliding_window_mask(n_query: int, n_key: int, window: int) -> Bool[Tensor, "
 # - adding $-\infty$ to a hidden score that is NaN or infinite gives NaN;
 # - a row in which nothing is allowed is $0/0$. No weight is the right answer there: a row of zeros;
 # - in float16 the number $-10^9$ does not exist.
+#
+# Training adds one more reason to replace the hidden scores before anything is computed from them. A hidden score of
+# $\infty$ that is thrown away only after its exponential gives the right weights and wrong gradients: autograd
+# multiplies the 0 that comes back by $e^{\infty}$, and that is NaN. Replaced before the softmax, it gets a gradient of
+# exactly 0.
 
 
 # %% masked_softmax
 def masked_softmax(
-    scores: Float[Tensor, "*batch query key"], mask: Bool[Tensor, "*#batch #query #key"]
+    scores: Float[Tensor, "*batch query key"],
+    mask: Bool[Tensor, "*#batch #query #key"],
 ) -> Float[Tensor, "*batch query key"]:
     """Return the softmax over the allowed keys (the last axis); hidden keys get exactly 0.
 
-    `scores` has any number of axes before the last two, is float32, float16 or bfloat16, and need not be contiguous.
-    `mask` is True where attention is allowed and broadcasts to the shape of `scores`. The result has the shape and the
-    dtype of `scores`, which are left unchanged.
+    `scores` has any number of axes before the last two, is float32, float16 or bfloat16, and need
+    not be contiguous. `mask` is True where attention is allowed and broadcasts to the shape of
+    `scores`. The result has the shape and the dtype of `scores`, which are left unchanged.
 
-    Allowed scores are finite, and may be huge. Hidden scores may be anything, infinite and NaN included, and have no
-    influence. A row in which nothing is allowed gives zeros. Autograd works through it: the gradients of the allowed
-    scores are those of the softmax, and the gradient of a hidden score is exactly 0, never NaN.
+    Allowed scores are finite, and may be huge. Hidden scores may be anything, infinite and NaN
+    included, and have no influence. A row in which nothing is allowed gives zeros.
 
     >>> scores = torch.tensor([[0.0, 0.0, 100.0], [1.0, 2.0, 3.0]])
     >>> mask = torch.tensor([[True, True, False], [False, False, False]])
@@ -210,7 +212,8 @@ pictures = {
 figure, axes = plt.subplots(1, len(pictures), figsize=(13, 3.2), layout="constrained")
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.imshow(picture, cmap="Greys", vmin=0, vmax=1.4)
-    axis.set(title=title, xlabel="key", ylabel="query", xticks=range(8), yticks=range(len(picture)))
+    axis.set(title=title, xlabel="key", ylabel="query")
+    axis.set(xticks=range(8), yticks=range(len(picture)))
     axis.set_xticks([key - 0.5 for key in range(1, 8)], minor=True)
     axis.set_yticks([query - 0.5 for query in range(1, len(picture))], minor=True)
     axis.grid(which="minor", color="white", linewidth=1)
@@ -234,9 +237,9 @@ ways = {
 }
 shifts = (0, 10, 100, 200)
 print(f"{'mean weight of the hidden key':32}", *(f"{f'scores - {shift}':>14}" for shift in shifts))
-leaks = {way: [hide(leak_scores - shift)[:, 15].mean().item() for shift in shifts] for way, hide in ways.items()}
-for way, row in leaks.items():
-    print(f"{way:32}", *(f"{leak:14.2e}" for leak in row))
+for way, hide in ways.items():
+    leaks = [hide(leak_scores - shift)[:, 15].mean().item() for shift in shifts]
+    print(f"{way:32}", *(f"{leak:14.2e}" for leak in leaks))
 
 # %% [markdown]
 # ## Top left or bottom right
@@ -252,7 +255,9 @@ from torch.nn.functional import scaled_dot_product_attention
 n_key = 5
 positions = torch.arange(float(n_key)).view(1, 1, n_key, 1)
 query, keys = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, n_key, 1)
+explicit = causal_mask(1, n_key)
 top_left = scaled_dot_product_attention(query, keys, positions, is_causal=True).item()
-bottom_right = scaled_dot_product_attention(query, keys, positions, attn_mask=causal_mask(1, n_key)).item()
-print(f"the newest of {n_key} tokens sees the mean position {top_left} with is_causal=True")
-print(f"the newest of {n_key} tokens sees the mean position {bottom_right} with attn_mask=causal_mask(1, {n_key})")
+bottom_right = scaled_dot_product_attention(query, keys, positions, attn_mask=explicit).item()
+print(f"What the newest of {n_key} tokens sees has the mean position")
+print(f"{top_left} with is_causal=True,")
+print(f"{bottom_right} with attn_mask=causal_mask(1, {n_key})")

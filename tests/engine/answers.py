@@ -89,7 +89,7 @@ def call_and_swallow(function):
     try:
         function(1)
     except BaseException:
-        pass
+        return 0
     return 0
 
 

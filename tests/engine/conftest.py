@@ -84,7 +84,7 @@ def _own_data_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def _process():
+def process():
     names = re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", ANSWERS.read_text(), re.MULTILINE)
     with WorkerProcess(choose("none"), Course(TOY), (), Limits(seconds=60)) as process:
         defined, notes = process.load("py", ANSWERS.read_bytes(), names, ())
@@ -105,7 +105,7 @@ def transport(request):
     """The functions of answers.py, in this process and in one of their own."""
     if request.param == "here":
         return LocalTransport(request.getfixturevalue("_namespace"))
-    process = request.getfixturevalue("_process")
+    process = request.getfixturevalue("process")
     process.start_clock()
     return process
 

@@ -270,11 +270,11 @@ def test_what_is_written_by_hand_or_done_by_the_grader_is_not_forbidden(answer):
     assert answer("mean_by_the_grader", forbids=("mean",))(lambda x: torch.mean(x), torch.ones(3)) == 1
 
 
-def test_looking_for_forbidden_calls_loads_no_compiler(_process):
+def test_looking_for_forbidden_calls_loads_no_compiler(process):
     """torch imports its compiler for a dispatch mode unless it is told not to: seconds for every submission."""
-    Implementation(_process, "mean_by_hand", forbids=("mean",))(torch.ones(3))
-    assert Implementation(_process, "has_loaded")("torch.overrides")
-    assert not Implementation(_process, "has_loaded")("torch._dynamo")
+    Implementation(process, "mean_by_hand", forbids=("mean",))(torch.ones(3))
+    assert Implementation(process, "has_loaded")("torch.overrides")
+    assert not Implementation(process, "has_loaded")("torch._dynamo")
 
 
 def test_a_pattern_forbids_all_that_it_matches(answer):
@@ -309,10 +309,17 @@ def test_a_parameter_is_a_tensor(answer):
 @pytest.mark.parametrize(
     ("which", "name"),
     [
-        ("subclass", "Subclass"), ("sparse", "cpu tensor of torch.float32"), ("meta", "meta tensor of torch.float32"), ("module", "Linear"),
-        ("set", "set"), ("generator", "generator"), ("dtype", "dtype"), ("device", "device"), ("complex", "complex"),
+        ("subclass", "Subclass"),
+        ("sparse", "cpu tensor of torch.float32"),
+        ("meta", "meta tensor of torch.float32"),
+        ("module", "Linear"),
+        ("set", "set"),
+        ("generator", "generator"),
+        ("dtype", "dtype"),
+        ("device", "device"),
+        ("complex", "complex"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_cross_is_named_by_its_type(answer, which, name):
     got = answer("unusual")(which)
     assert isinstance(got, Opaque)

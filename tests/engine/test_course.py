@@ -41,7 +41,7 @@ def test_the_course_is_the_nearest_folder_upward(toy, tmp_path, monkeypatch):
     inside = toy.root / "solutions" / CHAPTER
     assert find_course(inside).root == toy.root
     monkeypatch.setattr("gptdojo.course.PACKAGED", tmp_path / "none")
-    with pytest.raises(CourseError, match="no course here.*gptdojo init"):
+    with pytest.raises(CourseError, match=r"no course here.*gptdojo init"):
         find_course(tmp_path)
 
 

@@ -142,16 +142,16 @@ def test_a_huge_length_is_refused_before_anything_is_allocated():
 
 @pytest.mark.parametrize("item", [b"\x80", b"\x90", b"\xc0", b"\xa0"], ids=["maps", "lists", "nones", "texts"])
 def test_a_frame_of_tiny_items_costs_bounded_memory_and_time(item):
-    rows = b"\xdd\x00\x02\x00\x00" + item * 2**17  # 131072 items in each of 200 rows
-    body = b"\x81\xa1a\xdc\x00\xc8" + rows * 200
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    rows = b"\xdd\x00\x02\x00\x00" + item * 2**17  # 131072 items in each of 100 rows
+    body = b"\x81\xa1a\xdc\x00\x64" + rows * 100
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
     with pipe() as (frames, write_fd):
         writer = threading.Thread(target=_write_all, args=(write_fd, framed(body)))
         writer.start()
         with pytest.raises(BadFrame, match="items"):
             frames.receive()
         writer.join()
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 
@@ -161,7 +161,7 @@ def _write_all(fd, content):
         view = view[os.write(fd, view) :]
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(content=st.binary(max_size=64), framing=st.booleans())
 def test_any_bytes_end_in_a_map_or_in_one_of_two_errors(content, framing):
     with contextlib.suppress(BadFrame, Closed):
@@ -173,7 +173,7 @@ VALID = msgpack.packb(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(data=st.data())
 def test_a_damaged_frame_ends_in_a_map_or_in_one_of_two_errors(data):
     body = bytearray(VALID)

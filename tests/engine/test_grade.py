@@ -301,9 +301,15 @@ def test_a_file_outside_a_chapter_is_graded_on_what_it_defines(of):
 
 @pytest.mark.parametrize(
     ("learner", "said"),
-    [("dan", "not a notebook"), ("eve", "not UTF-8"), ("fay", "cannot be opened"), ("gil", "not a plain file"), ("hal", "larger than 20 MiB")],
+    [
+        ("dan", "not a notebook"),
+        ("eve", "not UTF-8"),
+        ("fay", "cannot be opened"),
+        ("gil", "not a plain file"),
+        ("hal", "larger than 20 MiB"),
+    ],
     ids=["broken notebook", "encoding", "symlink", "fifo", "huge file"],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_scores_0_on_its_chapter_and_says_why(report, learner, said):
     (record,) = [row for row in report["submissions"] if row["learner"] == learner]
     assert [entry["status"] for entry in record["exercises"]] == ["error", "error"]

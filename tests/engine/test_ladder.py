@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import time
 
 import hypothesis.internal.conjecture.providers as providers
 import pytest
@@ -227,14 +228,17 @@ def test_an_endless_loop_of_ones_own_is_stopped_and_said(grade):
     assert "0.3 seconds" in result.message
 
 
-def test_a_time_limit_swallows_no_other_alarm_and_ends_with_its_block():
-    with pytest.raises(TimeLimit), time_limit(0.05):
-        while True:
-            pass
+def test_a_time_limit_ends_with_its_block():
+    def endless():
+        with time_limit(0.05):
+            while True:
+                pass
+
+    with pytest.raises(TimeLimit):
+        endless()
     with time_limit(0.05):
         pass
-    for _ in range(10**6):
-        pass
+    time.sleep(0.1)
 
 
 # Code that answers at random

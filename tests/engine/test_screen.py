@@ -18,12 +18,15 @@ from gptdojo.show import Raised, printable, show
 from gptdojo.worker.values import Opaque
 
 SHOWN = [
-    (None, "None"), (True, "True"), (3, "3"), ("it's", '"it\'s"'), (b"\xff", "b'\\xff'"), (0.1 + 0.2, "0.3"), (1e-9, "1e-09"), (math.nan, "nan"),
-    (torch.float16, "torch.float16"), (Opaque("set"), "<a set>"), (ValueError, "raises ValueError"), (Raised("KeyError: 'x'"), "raises KeyError: 'x'"),
+    (None, "None"), (True, "True"), (3, "3"), ("it's", '"it\'s"'), (b"\xff", "b'\\xff'"), (0.1 + 0.2, "0.3"), (1e-9, "1e-09"),
+    (math.nan, "nan"),
+    (torch.float16, "torch.float16"), (Opaque("set"), "<a set>"), (ValueError, "raises ValueError"),
+    (Raised("KeyError: 'x'"), "raises KeyError: 'x'"),
     (len, "a function (len)"), ([], "[]"), ((1, "a"), "(1, 'a')"), ({"a": [1]}, "{'a': [1]}"), (object(), "a object"),
     (torch.tensor(2.0), "2."), (torch.tensor([1, 2]), "[1, 2]"), (torch.tensor([True]), "[True]"), (torch.tensor([0.5, 1.0]), "[0.5, 1.0]"),
     (torch.tensor([1.0, math.nan, -math.inf]), "[1., nan, -inf]"), (torch.tensor([[1, 2], [3, 4]]), "[[1, 2], [3, 4]]   (int64 2x2)"),
-    (torch.tensor([0.12345678]), "[0.1235]"), (torch.tensor([1e10, 1e-10]), "[1e+10, 1e-10]"), (torch.empty(0, 3), "[]"), (torch.empty(2, 0), "[[], []]"),
+    (torch.tensor([0.12345678]), "[0.1235]"), (torch.tensor([1e10, 1e-10]), "[1e+10, 1e-10]"),
+    (torch.empty(0, 3), "[]"), (torch.empty(2, 0), "[[], []]"),
     (torch.tensor([1 + 2j]), "[(1+2j)]"), (torch.ones(2, requires_grad=True), "[1., 1.]"), (torch.tensor([1.5]).bfloat16(), "[1.5]"),
 ]  # fmt: skip
 
@@ -34,9 +37,17 @@ def test_small_values_are_shown_exactly(value, text):
 
 
 @pytest.mark.parametrize(
-    "value", [torch.ones(100, 100), list(range(10_000)), {i: i for i in range(10_000)}, "x" * 10_000, [torch.ones(50)] * 50, 2**4000],
+    "value",
+    [
+        torch.ones(100, 100),
+        list(range(10_000)),
+        {i: i for i in range(10_000)},
+        "x" * 10_000,
+        [torch.ones(50)] * 50,
+        2**4000,
+    ],
     ids=["tensor", "list", "dict", "text", "tensors", "integer"],
-)  # fmt: skip
+)
 def test_large_values_are_shown_short(value):
     text = show(value)
     assert len(text) <= 620
@@ -122,8 +133,15 @@ def test_only_the_marks_that_occur_are_explained():
 
 
 @pytest.mark.parametrize(
-    ("expected", "got"), [([[True]], [[True, False]]), ([], []), ([[]], [[]]), ([[True] * 40], [[True] * 40]), ([[True]] * 40, [[True]] * 40)]
-)  # fmt: skip
+    ("expected", "got"),
+    [
+        ([[True]], [[True, False]]),
+        ([], []),
+        ([[]], [[]]),
+        ([[True] * 40], [[True] * 40]),
+        ([[True]] * 40, [[True]] * 40),
+    ],
+)
 def test_what_cannot_be_drawn_is_not_drawn(expected, got):
     grid = {"expected": expected, "got": got, "rows": "query", "columns": "key"}
     assert not drawable(grid)
@@ -141,7 +159,7 @@ def test_the_first_failure_is_told_in_full():
         "count_vowels  failed  0.5 of 2 points",
         "rung 1  passed",
         "rung 2  failed",
-        "rung 3  not run",
+        "not run  1 more, which build on this",
         "The second claim.",
     ):
         assert words in text

@@ -232,8 +232,8 @@ def clamped_logits(logits, dim=-1):
 @misconception(
     "softmax",
     believes="the differences to the maximum may be clamped, since what lies far below it does not matter",
-    truth="a clamp at -10 gives every hopeless token e ** -10 = 0.00005 of the largest weight, however hopeless it is, and a "
-    "vocabulary has thousands of them",
+    truth="a clamp at -5 gives each hopeless token e ** -5, almost 1 % of the largest weight, and a vocabulary has thousands of "
+    "them",
 )
 def clamped_differences(logits, dim=-1):
     weights = (logits - logits.amax(dim=dim, keepdim=True)).clamp(min=-5.0).exp()
@@ -466,8 +466,8 @@ def mean_for_sum(logits, dim=-1):
 
 @misconception(
     "log_softmax",
-    believes="a log-probability is the sum of the logits' logarithms",
-    truth="the logarithm of a sum is not the sum of the logarithms: log(sum of exp(x)) cannot be taken apart into sum of x",
+    believes="the logarithm of the sum of exponentials is the sum of the logits",
+    truth="the logarithm of a product is the sum of the logarithms; that of a sum cannot be taken apart: sum, then log",
 )
 def sum_of_the_logits(logits, dim=-1):
     return logits - logits.sum(dim=dim, keepdim=True)
@@ -702,6 +702,1171 @@ def log_softmax_probes(impl) -> list[Probe]:
                 lambda: impl(ruled_out),
                 lambda: getattr(impl(matrix.half()), "dtype", None),
                 lambda: gradient(impl, (matrix,), torch.eye(2, 3)),
+            ],
+        ),
+    ]
+
+
+# --- shift_targets ----------------------------------------------------------------------------------------------------
+
+
+def needs_two_positions(tokens: Tensor) -> None:
+    if tokens.shape[1] < 2:
+        raise ValueError(f"expected at least two positions, got tokens of shape {tuple(tokens.shape)}")
+
+
+@misconception(
+    "shift_targets",
+    believes="the targets are the tokens",
+    truth="then every answer is the token just fed: a model learns to copy its input, and its loss of 0 means nothing",
+)
+def not_shifted(tokens):
+    needs_two_positions(tokens)
+    return tokens, tokens
+
+
+@misconception(
+    "shift_targets",
+    believes="both inputs and targets lose their last token",
+    truth="then they are equal, and the answer is the token just fed: the targets lose the first token, not the last",
+)
+def both_lose_the_last(tokens):
+    needs_two_positions(tokens)
+    return tokens[:, :-1], tokens[:, :-1]
+
+
+@misconception(
+    "shift_targets",
+    believes="inputs and targets are shifted apart, one to the left and one to the right",
+    truth="that makes two steps: the model learns which token comes after the next. One shift, of one of them, is all",
+)
+def shifted_twice(tokens):
+    needs_two_positions(tokens)
+    return tokens[:, :-2], tokens[:, 2:]
+
+
+@misconception(
+    "shift_targets",
+    believes="the targets come before the inputs",
+    truth="then the model predicts the token before, from the one after: what is fed loses its last token, and what is "
+    "predicted its first",
+)
+def exchanged(tokens):
+    needs_two_positions(tokens)
+    return tokens[:, 1:], tokens[:, :-1]
+
+
+@misconception(
+    "shift_targets",
+    believes="roll shifts the targets and keeps the shape, which is convenient",
+    truth="it wraps around: the last position is asked for the first token of the text. Cut the last position off instead",
+)
+def rolled(tokens):
+    needs_two_positions(tokens)
+    return tokens, tokens.roll(-1, dims=1)
+
+
+@misconception(
+    "shift_targets",
+    believes="a batch is one long text, row after row",
+    truth="its rows are texts of their own: the last token of one is not followed by the first of the next",
+)
+def runs_on_into_the_next_row(tokens):
+    needs_two_positions(tokens)
+    return tokens, tokens.flatten().roll(-1).reshape(tokens.shape)
+
+
+@misconception(
+    "shift_targets",
+    believes="the last target is filled up with -100, so that inputs and targets are as long as the text",
+    truth="libraries that shift inside the model do this; here both are cut to the positions that have an answer",
+)
+def filled_up_with_ignored(tokens):
+    needs_two_positions(tokens)
+    return tokens, torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], -100)], dim=1)
+
+
+@misconception(
+    "shift_targets",
+    believes="only the targets are cut",
+    truth="the last token has nothing to predict, so it is not fed: inputs and targets are equally long",
+)
+def inputs_not_cut(tokens):
+    needs_two_positions(tokens)
+    return tokens, tokens[:, 1:]
+
+
+@misconception(
+    "shift_targets",
+    believes="the first axis is the text",
+    truth="it counts the texts of the batch: positions are the second axis, so this pairs each text with the next one",
+)
+def shifted_along_the_batch(tokens):
+    needs_two_positions(tokens)
+    return tokens[:-1], tokens[1:]
+
+
+@misconception(
+    "shift_targets",
+    believes="a text has one answer, its last token",
+    truth="every position but the last has one: a text of T tokens makes T - 1 predictions, all in one pass",
+)
+def only_the_last_is_predicted(tokens):
+    needs_two_positions(tokens)
+    return tokens[:, :-1], tokens[:, -1]
+
+
+@misconception(
+    "shift_targets",
+    believes="a text is cut into pairs of a token and its answer",
+    truth="a token is both, the answer to the one before and the input for the one after: pairs overlap",
+)
+def pairs_that_do_not_overlap(tokens):
+    needs_two_positions(tokens)
+    n_pair = tokens.shape[1] // 2
+    return tokens[:, : 2 * n_pair : 2], tokens[:, 1 : 2 * n_pair : 2]
+
+
+@misconception(
+    "shift_targets",
+    believes="to predict backwards from the end is the same",
+    truth="the order of the tokens is what the model learns: both slices keep it",
+)
+def reversed_texts(tokens):
+    needs_two_positions(tokens)
+    backwards = tokens.flip(1)
+    return backwards[:, :-1], backwards[:, 1:]
+
+
+@misconception(
+    "shift_targets",
+    believes="the tokens may be moved one step in place",
+    truth="they belong to the caller, and the inputs are a view of them: make new tensors, or slices, and write into neither",
+)
+def moved_in_place(tokens):
+    needs_two_positions(tokens)
+    inputs = tokens[:, :-1].clone()
+    tokens[:, :-1] = tokens[:, 1:].clone()
+    return inputs, tokens[:, :-1]
+
+
+@misconception(
+    "shift_targets",
+    believes="an axis of length 1 carries nothing and can be squeezed away",
+    truth="a batch of one text is still a batch, and whatever comes next counts on its axis",
+)
+def squeezed(tokens):
+    needs_two_positions(tokens)
+    return tokens[:, :-1].squeeze(0), tokens[:, 1:].squeeze(0)
+
+
+@misconception(
+    "shift_targets",
+    believes="two tokens are too short a text",
+    truth="they make one prediction: the second from the first. Only below two is there nothing to predict",
+)
+def refuses_two_tokens(tokens):
+    if tokens.shape[1] < 3:
+        raise ValueError(f"expected at least three positions, got tokens of shape {tuple(tokens.shape)}")
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+@misconception(
+    "shift_targets",
+    believes="a text of one token makes an empty pair, and that is nobody's mistake",
+    truth="the loss over nothing is 0 / 0: it has to be a ValueError here, where the mistake is made, and not a NaN far away",
+)
+def accepts_one_token(tokens):
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+@misconception(
+    "shift_targets",
+    believes="an assert is how a function refuses an argument",
+    truth="it raises AssertionError, and nothing at all under `python -O`: what a caller did wrong is a ValueError",
+)
+def asserts_two_positions(tokens):
+    assert tokens.shape[1] >= 2
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+@fingerprint("shift_targets")
+def shift_targets_probes(impl) -> list[Probe]:
+    tokens = torch.tensor([[5, 6, 7, 9], [1, 2, 4, 3], [8, 8, 0, 1]])
+    right = (tokens[:, :-1], tokens[:, 1:])
+    finer: list[Probe] = [
+        lambda: impl(tokens[:1]),
+        lambda: impl(tokens[:, :2]),
+        lambda: impl(tokens[:, :1]),
+        lambda: impl(tokens[:, :0]),
+    ]
+    return [lambda: impl(tokens), *once_right(impl, (tokens,), right, finer)]
+
+
+# --- cross_entropy ----------------------------------------------------------------------------------------------------
+
+
+def refuse_what_makes_no_sense(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Raise where the solution does; return which targets count."""
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(f"expected targets of shape {tuple(logits.shape[:-1])}, got {tuple(targets.shape)}")
+    counted = targets != ignore_index
+    if not counted.any():
+        raise ValueError("expected at least one target that counts")
+    wanted = targets[counted]
+    if wanted.min() < 0 or wanted.max() >= logits.shape[-1]:
+        raise ValueError(f"expected targets from 0 to {logits.shape[-1] - 1} or {ignore_index}")
+    return counted
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is the mean log-probability",
+    truth="that grows as the model gets better, and training makes the loss smaller: the sign is minus",
+)
+def sign_forgotten(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is the sum over the targets",
+    truth="it is their mean, so that it does not depend on the size of the batch",
+)
+def sum_for_mean(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).sum()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the probabilities go into the loss, so a softmax comes first",
+    truth="the loss takes its own softmax: one more flattens the probabilities until the loss can hardly fall",
+)
+def softmax_taken_twice(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].softmax(dim=-1).log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="logits can be used as log-probabilities",
+    truth="they are not normalized: a model could lower this loss forever by raising all of them",
+)
+def logits_not_normalized(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    return -logits[counted].gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is 1 minus the probability of the target",
+    truth="that is hardly worse for a probability of e ** -10 than for e ** -5, so it teaches nothing where the model is most "
+    "wrong; the loss is minus the logarithm",
+)
+def one_minus_the_probability(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    probs = logits[counted].softmax(dim=-1)
+    return 1 - probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the logarithm can be taken of the mean probability",
+    truth="the probabilities of tokens multiply, so their logarithms are averaged: log first, then the mean",
+)
+def logarithm_of_the_mean(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    probs = logits[counted].softmax(dim=-1)
+    return -probs.gather(-1, targets[counted][:, None]).mean().log()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is the squared distance to the one-hot target",
+    truth="that is the Brier score: it is bounded, and flat where the model is wrong and sure of it",
+)
+def squared_distance(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    probs = logits[counted].softmax(dim=-1)
+    return (probs - functional.one_hot(targets[counted], logits.shape[-1])).square().sum(dim=-1).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="each token of the vocabulary is a yes-or-no question",
+    truth="that is binary cross-entropy, for labels that may hold together; of the next tokens exactly one comes",
+)
+def yes_or_no_questions(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    signs = 2 * functional.one_hot(targets[counted], logits.shape[-1]) - 1
+    return -functional.logsigmoid(logits[counted] * signs).sum(dim=-1).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the mean runs over all entries of the one-hot product",
+    truth="only one entry of each row is not 0: the mean over rows and vocabulary is smaller by the size of the vocabulary",
+)
+def mean_over_the_vocabulary(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -(log_probs * functional.one_hot(targets[counted], logits.shape[-1])).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="a loss is measured in bits",
+    truth="that is the logarithm to base 2; torch, papers and this course use the natural one: 1 nat is 1.443 bits",
+)
+def loss_in_bits(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1) / math.log(2)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is the perplexity",
+    truth="perplexity is the exponential of the loss; training follows the loss itself",
+)
+def perplexity_for_loss(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return (-log_probs.gather(-1, targets[counted][:, None]).mean()).exp()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss is one number for each target",
+    truth="here it is their mean, a tensor without axes: that is what backward() starts from",
+)
+def one_loss_for_each_target(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).squeeze(-1)
+
+
+@misconception(
+    "cross_entropy",
+    believes="the loss shifts the targets itself",
+    truth="here the logits and targets of one place belong together: who has shifted already would be shifted twice, and learn "
+    "the token after the next",
+)
+def shifts_once_more(logits, targets, ignore_index=-100):
+    refuse_what_makes_no_sense(logits, targets, ignore_index)
+    if targets.shape[-1] > 1:
+        logits, targets = logits[..., :-1, :], targets[..., 1:]
+    counted = targets != ignore_index
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="axis 1 holds the vocabulary",
+    truth="it does for a flat list of targets, and in torch's own cross_entropy; a GPT's logits are (batch, position, "
+    "vocabulary), so it is the last axis",
+)
+def softmax_along_axis_one(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits.log_softmax(dim=min(1, logits.ndim - 1))[counted]
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="logits come contiguous in memory, so view can flatten them",
+    truth="slices and transposed tensors are not contiguous, and logits[:, :-1] is a slice: use reshape, or index with what "
+    "counts",
+)
+def flattens_with_view(logits, targets, ignore_index=-100):
+    refuse_what_makes_no_sense(logits, targets, ignore_index)
+    rows, wanted = logits.view(-1, logits.shape[-1]), targets.reshape(-1)
+    counted = wanted != ignore_index
+    return -rows[counted].log_softmax(dim=-1).gather(-1, wanted[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the mean of each text's mean is the mean",
+    truth="texts in which few targets count would weigh as much as full ones: add up all targets that count, and divide once",
+)
+def mean_of_means(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).squeeze(-1)
+    log_probs = log_probs.masked_fill(~counted, 0.0)
+    numbers = counted.sum(dim=-1)
+    return -(log_probs.sum(dim=-1)[numbers > 0] / numbers[numbers > 0]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="an ignored target adds 0 to the sum, and that is all",
+    truth="it must be missing from the count as well, or padding makes the loss look better than it is",
+)
+def divides_by_all_targets(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).squeeze(-1)
+    return -log_probs.masked_fill(~counted, 0.0).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="an ignored target can stand for token 0",
+    truth="then the model is taught that token 0 follows every pad: what is ignored is in neither the sum nor the count",
+)
+def ignored_become_token_zero(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    return -logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="what comes after the first ignored target is padding",
+    truth="targets may be ignored anywhere, at the front (a prompt) and in the middle (another speaker) too: look at each",
+)
+def stops_at_the_first_ignored(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = counted.long().cumprod(dim=-1).bool()
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="a text with an ignored target is left out",
+    truth="only that target is: the others of the text still count",
+)
+def drops_the_whole_text(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = counted.all(dim=-1, keepdim=True).expand(targets.shape) if targets.ndim > 1 else counted
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="what is ignored is always marked by -100",
+    truth="-100 is the default: who pads with a token of the vocabulary says so by `ignore_index`",
+)
+def ignores_minus_hundred_only(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, -100)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="what is ignored is marked by a negative number",
+    truth="`ignore_index` may be the number of a token, such as that of the pad: compare with it, not with 0",
+)
+def ignores_negative_numbers(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape or not (targets >= 0).any() or targets.max() >= logits.shape[-1]:
+        raise ValueError("expected targets that fit the logits")
+    counted = targets >= 0
+    return -logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="to ignore a token is to forbid it: its logit is taken out",
+    truth="it is the target that is left out, not the token: the probabilities of the others stay what they are",
+)
+def takes_the_token_out(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    rows = logits[counted]
+    if 0 <= ignore_index < logits.shape[-1]:
+        rows = rows.masked_fill(torch.arange(logits.shape[-1]) == ignore_index, float("-inf"))
+    return -rows.log_softmax(dim=-1).gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="the logarithm is taken of the softmax",
+    truth="a probability below 1e-45 is 0 in float32, and the loss infinite: take log_softmax, which never makes the "
+    "probability",
+)
+def logarithm_of_the_softmax(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    probs = logits[counted].softmax(dim=-1)
+    return -probs.gather(-1, targets[counted][:, None]).log().mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="a small number inside the logarithm keeps the loss finite, and nothing is lost",
+    truth="the loss then stops at 20.7 with no gradient, just where the model is most wrong",
+)
+def epsilon_keeps_it_finite(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    probs = logits[counted].softmax(dim=-1)
+    return -(probs.gather(-1, targets[counted][:, None]) + 1e-9).log().mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="a loss is a number",
+    truth="item() makes it one, and cuts it off from the model: training starts at this tensor and goes back through it",
+)
+def python_number(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean().item()
+
+
+@misconception(
+    "cross_entropy",
+    believes="a tensor made of numbers is as good as a tensor that was computed",
+    truth="torch.tensor(number) has no history: training starts at the loss and goes back through what it was computed from",
+)
+def made_of_numbers(logits, targets, ignore_index=-100):
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    pairs = zip(logits[counted].log_softmax(dim=-1), targets[counted].tolist(), strict=True)
+    losses = [-row[target].item() for row, target in pairs]
+    return torch.tensor(sum(losses) / len(losses), dtype=logits.dtype)
+
+
+@misconception(
+    "cross_entropy",
+    believes="the mean over no target at all is what torch says it is, NaN",
+    truth="one step later every weight of the model is NaN as well: it has to be a ValueError, where it can be understood",
+)
+def nan_if_nothing_counts(logits, targets, ignore_index=-100):
+    if (targets != ignore_index).any():
+        refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = targets != ignore_index
+    log_probs = logits[counted].log_softmax(dim=-1)
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="if nothing counts, the loss is 0",
+    truth="0 is the loss of a perfect model: a batch without targets would go unnoticed, and pull down every average",
+)
+def zero_if_nothing_counts(logits, targets, ignore_index=-100):
+    if (targets != ignore_index).any():
+        refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = targets != ignore_index
+    log_probs = logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None])
+    return -log_probs.sum() / counted.sum().clamp(min=1)
+
+
+@misconception(
+    "cross_entropy",
+    believes="a target outside the vocabulary takes care of itself",
+    truth="compared with each token it is equal to none, so it is silently counted with a loss of 0: it has to be a ValueError",
+)
+def foreign_targets_cost_nothing(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
+        raise ValueError("expected targets that fit the logits")
+    counted = targets != ignore_index
+    is_target = targets[counted][:, None] == torch.arange(logits.shape[-1])
+    return -torch.where(is_target, logits[counted].log_softmax(dim=-1), 0.0).sum() / counted.sum()
+
+
+@misconception(
+    "cross_entropy",
+    believes="whatever torch raises for a target outside the vocabulary is good enough",
+    truth="an index of -1 raises nothing, it means the last token: an old padding value then trains a word. Check the range",
+)
+def negative_targets_wrap_around(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
+        raise ValueError("expected targets that fit the logits")
+    counted = targets != ignore_index
+    wanted = targets[counted]
+    if wanted.max() >= logits.shape[-1]:
+        raise ValueError("expected targets in the vocabulary")
+    return -logits[counted].log_softmax(dim=-1)[torch.arange(len(wanted)), wanted].mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="only negative targets can be wrong",
+    truth="so can those that are too large: vocab is the first number that is no token. It has to be a ValueError",
+)
+def large_targets_not_checked(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
+        raise ValueError("expected targets that fit the logits")
+    counted = targets != ignore_index
+    wanted = targets[counted]
+    if wanted.min() < 0:
+        raise ValueError("expected targets in the vocabulary")
+    return -logits[counted].log_softmax(dim=-1).gather(-1, wanted[:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="as long as the numbers of rows and targets agree, their shapes do",
+    truth="targets of shape (position, batch) have as many numbers as (batch, position) and belong elsewhere: compare shapes",
+)
+def compares_counts_only(logits, targets, ignore_index=-100):
+    rows = logits.reshape(-1, logits.shape[-1])
+    wanted = targets.reshape(-1)
+    counted = refuse_what_makes_no_sense(rows, wanted, ignore_index)
+    return -rows[counted].log_softmax(dim=-1).gather(-1, wanted[counted][:, None]).mean()
+
+
+@misconception(
+    "cross_entropy",
+    believes="more logits than targets do no harm",
+    truth="gather takes what it is given and leaves the rest: logits that were not shifted go unnoticed. Compare shapes",
+)
+def surplus_logits_left_over(logits, targets, ignore_index=-100):
+    if logits.ndim == targets.ndim + 1 and all(m >= n for m, n in zip(logits.shape, targets.shape, strict=False)):
+        logits = logits[tuple(slice(n) for n in targets.shape)]
+    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    return -logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None]).mean()
+
+
+@fingerprint("cross_entropy")
+def cross_entropy_probes(impl) -> list[Probe]:
+    rows = torch.tensor([[1.0, -0.5, 2.0], [0.5, 0.0, -1.0], [0.0, 1.5, 1.0], [2.0, 0.3, -0.4]])
+    box = torch.stack([rows, rows.flip(0) - 1, rows * rows.flip(1)])
+    flat, full = torch.tensor([2, 0, 1, 1]), torch.tensor([[2, 0, 1, 1], [0, 0, 2, 1], [1, 2, 2, 0]])
+    gaps = torch.tensor([[2, 0, -100, -100], [-100, 0, 2, 1], [1, 2, -100, 0]])
+    one_whole = torch.tensor([[2, 0, 1, 0], [-100, 0, 2, 1], [1, 2, -100, 0]])
+    right = functional.cross_entropy(box.mT, one_whole)
+    return [
+        lambda: impl(rows, flat),
+        lambda: impl(box, full),
+        lambda: impl(box, gaps),
+        lambda: impl(box, one_whole),
+        *once_right(
+            impl,
+            (box, one_whole),
+            right,
+            [
+                lambda: impl(box.transpose(0, 2).contiguous().transpose(0, 2), full),
+                lambda: impl(box, full, 0),
+                lambda: impl(rows, torch.tensor([2, 0, -1, 1]), -1),
+                lambda: impl(box * torch.tensor([[1.0]] * 3 + [[-30.0]]), full),
+                lambda: impl(box * 1000, full),
+                lambda: gradient(impl, (box, full), torch.ones(())),
+                lambda: impl(rows, torch.full((4,), -100)),
+                lambda: impl(rows, torch.tensor([2, 0, 3, 1])),
+                lambda: impl(rows, torch.tensor([2, 0, -1, 1])),
+                lambda: impl(box, full.T.contiguous()),
+                lambda: impl(box, full[:, :3]),
+            ],
+        ),
+    ]
+
+
+# --- sequence_log_prob ------------------------------------------------------------------------------------------------
+
+
+def needs_equal_shapes(logits: Tensor, tokens: Tensor) -> None:
+    if logits.shape[:-1] != tokens.shape:
+        raise ValueError(f"expected tokens of shape {tuple(logits.shape[:-1])}, got {tuple(tokens.shape)}")
+
+
+def picked(log_probs: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probability of each token, (batch, position)."""
+    return log_probs.gather(-1, tokens[..., None]).squeeze(-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the logits at a position are about the token at that position",
+    truth="they were computed from that token, and are about the next one: leave out the last logits and the first token",
+)
+def logits_of_the_token_itself(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits.log_softmax(dim=-1), tokens).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the first token is left out, and its logits with it",
+    truth="the first logits are about the second token, so they are needed; the ones that are about nothing here are the last",
+)
+def first_of_both_left_out(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, 1:].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="both logits and tokens lose their last position",
+    truth="then the logits at a position are asked about the token they were computed from: the tokens lose their first",
+)
+def last_of_both_left_out(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, :-1]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="logits and tokens are shifted apart, one to the left and one to the right",
+    truth="that makes two steps: the logits at a position are about the very next token",
+)
+def two_steps_apart(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-2].log_softmax(dim=-1), tokens[:, 2:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the logits are about the token before",
+    truth="a language model goes forward: the logits at a position are about the token after it",
+)
+def logits_of_the_token_before(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, 1:].log_softmax(dim=-1), tokens[:, :-1]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="roll lines the tokens up with the logits, and every position counts",
+    truth="it wraps around: the last logits would be asked about the first token, which they are not about",
+)
+def tokens_rolled(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits.log_softmax(dim=-1), tokens.roll(-1, dims=1)).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the first token counts too, with a probability of 1 / V",
+    truth="it is given: P(w_2, ..., w_T | w_1) says nothing of how likely w_1 is",
+)
+def first_token_is_uniform(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1) - math.log(logits.shape[-1])
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the probability of a text is that of its last token",
+    truth="it is the product over all of its tokens, so their logarithms are added",
+)
+def last_token_only(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    if tokens.shape[1] < 2:
+        return logits.new_zeros(len(tokens))
+    return picked(logits[:, -2:-1].log_softmax(dim=-1), tokens[:, -1:]).squeeze(-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the logarithms of the tokens are averaged",
+    truth="that is minus the loss, a number a token; the probability of the text is a product, so its logarithm is the sum",
+)
+def mean_of_the_tokens(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1) / max(1, tokens.shape[1] - 1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the result is a loss, so it is positive",
+    truth="it is the logarithm of a probability, which is at most 0",
+)
+def positive_like_a_loss(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return -picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the result is the probability",
+    truth="it is the logarithm: the probability of any longer text is 0 in float32",
+)
+def probability_itself(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1).exp()
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the batch is one text",
+    truth="each of its rows is a text with a probability of its own: the sum runs over positions only",
+)
+def one_number_for_the_batch(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum()
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the result is one number for each token",
+    truth="the tokens of a text are added up: one number for each text",
+)
+def one_number_for_each_token(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:])
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="logits can be added up as they are",
+    truth="they are not log-probabilities until they are normalized over the vocabulary",
+)
+def logits_added_up(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1], tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="axis 1 holds the vocabulary",
+    truth="the logits are (batch, position, vocabulary): the softmax runs along the last axis",
+)
+def softmax_over_positions(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].log_softmax(dim=1), tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the probability of a text is that of the likeliest tokens",
+    truth="it is that of the tokens that are there, whether the model would have chosen them or not",
+)
+def likeliest_tokens(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return logits[:, :-1].log_softmax(dim=-1).amax(dim=-1).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the whole text is predicted from its first token",
+    truth="each token is predicted from all before it, so each position has logits of its own",
+)
+def all_from_the_first_position(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    log_probs = logits[:, :1].log_softmax(dim=-1).expand(-1, max(0, tokens.shape[1] - 1), -1)
+    return picked(log_probs, tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the probabilities can be multiplied first, and the logarithm taken of the product",
+    truth="60 tokens of probability 0.01 make 1e-120, which is 0 in float32, and its logarithm -inf: add logarithms",
+)
+def logarithm_of_the_product(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].softmax(dim=-1), tokens[:, 1:]).prod(dim=-1).log()
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="the logarithm is taken of the softmax",
+    truth="a probability below 1e-45 is 0 in float32, and its logarithm -inf: take log_softmax, which never makes the "
+    "probability",
+)
+def sum_of_logarithms_of_the_softmax(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return picked(logits[:, :-1].softmax(dim=-1).log(), tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="a small number inside the logarithm keeps the sum finite, and nothing is lost",
+    truth="it makes every impossible token equally likely, with e ** -20.7: texts that the model finds absurd come out much too "
+    "likely",
+)
+def epsilon_for_the_impossible(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    return (picked(logits[:, :-1].softmax(dim=-1), tokens[:, 1:]) + 1e-9).log().sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="logits come contiguous in memory, so view can flatten them",
+    truth="a transposed or sliced tensor has no such view: use reshape, or gather along the last axis, which needs no flattening",
+)
+def logits_flattened_with_view(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    log_probs = logits.view(-1, logits.shape[-1]).log_softmax(dim=-1).view(logits.shape)
+    return picked(log_probs[:, :-1], tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="a text of one token has no probability",
+    truth="nothing is predicted in it, and the product of nothing is 1, whose logarithm is 0",
+)
+def refuses_one_token(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    if tokens.shape[1] < 2:
+        raise ValueError("expected at least two tokens")
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="a tensor made of numbers is as good as a tensor that was computed",
+    truth="torch.tensor(numbers) has no history, and training on the probability of a text (as for preferences) goes back "
+    "through it",
+)
+def numbers_without_history(logits, tokens):
+    needs_equal_shapes(logits, tokens)
+    log_probs = picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:])
+    return torch.tensor([sum(row) for row in log_probs.tolist()], dtype=logits.dtype)
+
+
+@misconception(
+    "sequence_log_prob",
+    believes="logits that do not fit the tokens fail by themselves",
+    truth="gather takes what it is given and leaves the rest, so tokens that are one short are scored, wrongly: compare shapes",
+)
+def shapes_not_compared(logits, tokens):
+    log_probs = logits[:, : tokens.shape[1] - 1].log_softmax(dim=-1)
+    return picked(log_probs, tokens[:, 1 : log_probs.shape[1] + 1]).sum(dim=-1)
+
+
+@fingerprint("sequence_log_prob")
+def sequence_log_prob_probes(impl) -> list[Probe]:
+    rows = torch.tensor([[1.0, -0.5, 2.0], [0.5, 0.0, -1.0], [0.0, 1.5, 1.0], [2.0, 0.3, -0.4]])
+    box = torch.stack([rows, rows.flip(0) - 1])
+    tokens = torch.tensor([[2, 0, 1, 1], [0, 0, 2, 1]])
+    right = functional.log_softmax(box[:, :-1], -1).gather(-1, tokens[:, 1:, None]).sum(dim=(1, 2))
+    return [
+        lambda: impl(box, tokens),
+        *once_right(
+            impl,
+            (box, tokens),
+            right,
+            [
+                lambda: impl(box * 10, tokens),
+                lambda: impl(box * 1000, tokens),
+                lambda: impl((box * 20).repeat(1, 10, 1), tokens.repeat(1, 10)),
+                lambda: impl(box.transpose(0, 1).contiguous().transpose(0, 1), tokens),
+                lambda: impl(box[:, :1], tokens[:, :1]),
+                lambda: impl(box, tokens[:, :3]),
+                lambda: gradient(impl, (box, tokens), torch.tensor([1.0, 2.0])),
+            ],
+        ),
+    ]
+
+
+# --- perplexity -------------------------------------------------------------------------------------------------------
+
+
+def needs_a_token(n_tokens: Tensor) -> None:
+    if n_tokens.sum() < 1:
+        raise ValueError(f"expected at least one token, got {n_tokens.tolist()}")
+
+
+@misconception(
+    "perplexity",
+    believes="the sign cancels",
+    truth="log-probabilities are negative: without the minus the result is below 1, and gets smaller as the model gets worse",
+)
+def minus_forgotten(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (log_probs.sum() / n_tokens.sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="perplexity is the loss",
+    truth="it is the exponential of the loss: how many equally likely tokens there would be to choose from",
+)
+def loss_for_perplexity(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return -log_probs.sum() / n_tokens.sum()
+
+
+@misconception(
+    "perplexity",
+    believes="perplexity is a power of two",
+    truth="2 goes with logarithms to base 2; these are natural ones, so the base is e",
+)
+def power_of_two(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return torch.exp2(-log_probs.sum() / n_tokens.sum())
+
+
+@misconception(
+    "perplexity",
+    believes="the perplexities of the texts are averaged",
+    truth="then a text of one token weighs as much as one of a thousand, and a single hard one is all one sees: add up the "
+    "logarithms of all tokens first",
+)
+def mean_of_perplexities(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    some = n_tokens > 0
+    return (-log_probs[some] / n_tokens[some]).exp().mean()
+
+
+@misconception(
+    "perplexity",
+    believes="the losses of the texts are averaged",
+    truth="then the tokens of short texts weigh more than those of long ones: divide the sum of all by the number of all",
+)
+def mean_of_the_losses(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    some = n_tokens > 0
+    return (-log_probs[some] / n_tokens[some]).mean().exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the perplexities of the texts are averaged, weighted by their tokens",
+    truth="the weights are right, but what is averaged is the logarithm: the exponential comes last, and once",
+)
+def weighted_mean_of_perplexities(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    each = (-log_probs / n_tokens.clamp(min=1)).exp()
+    return (each * n_tokens).sum() / n_tokens.sum()
+
+
+@misconception(
+    "perplexity",
+    believes="the median text stands for all",
+    truth="perplexity is an average over all tokens, those of the hardest text included",
+)
+def perplexity_of_the_median(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    some = n_tokens > 0
+    return (-log_probs[some] / n_tokens[some]).median().exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the sum is divided by the number of texts",
+    truth="it is a number a token: texts of twice the length are not twice as perplexing",
+)
+def divided_by_the_texts(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum() / len(log_probs)).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="perplexity is one over the probability of the text",
+    truth="it is the geometric mean over the tokens: the T-th root of that, so that long texts can be compared with short ones",
+)
+def not_divided_at_all(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the result is one perplexity for each text",
+    truth="it is one number for all of them, in which each token has the same weight",
+)
+def one_for_each_text(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs / n_tokens).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the first token of each text was not predicted and has to be taken off",
+    truth="n_tokens counts predicted tokens, so this has been done already: taken off twice, it makes every model look worse",
+)
+def one_token_taken_off(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum() / (n_tokens - 1).clamp(min=0).sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="each text has one token more, its end",
+    truth="n_tokens counts the tokens whose log-probabilities were added up, no more and no less",
+)
+def one_token_added(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum() / (n_tokens + (n_tokens > 0)).sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="a division of counts is a division of integers",
+    truth="// throws the fraction of the loss away, which is most of what one compares: use /",
+)
+def loss_rounded_down(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum() // n_tokens.sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the root of the product of the probabilities is the same",
+    truth="on paper it is; in float32 the probability of a text of 100 tokens is 0, and 0 to any negative power is infinite: "
+    "stay with logarithms until the end",
+)
+def root_of_the_probability(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return log_probs.exp().prod() ** (-1.0 / n_tokens.sum())
+
+
+@misconception(
+    "perplexity",
+    believes="a text of no token is an error",
+    truth="it adds nothing to either sum, and the others can be averaged without it: only if no text has a token is there "
+    "nothing to average",
+)
+def refuses_empty_texts(log_probs, n_tokens):
+    if (n_tokens < 1).any():
+        raise ValueError("expected at least one token in each text")
+    return (-log_probs.sum() / n_tokens.sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="a text of no token counts as one of one token",
+    truth="clamping the counts of empty texts at 1 makes the divisor too large, and the model look better than it is",
+)
+def empty_texts_count_one(log_probs, n_tokens):
+    needs_a_token(n_tokens)
+    return (-log_probs.sum() / n_tokens.clamp(min=1).sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="the mean of nothing is what torch says it is, NaN",
+    truth="it would be averaged, plotted and compared (and NaN < best is False): that there is nothing to count has to be a "
+    "ValueError",
+)
+def nan_of_nothing(log_probs, n_tokens):
+    return (-log_probs.sum() / n_tokens.sum()).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="a model that predicted nothing has a perplexity of 1",
+    truth="1 is the perplexity of a perfect model: an empty test set would win every comparison, so it has to be a ValueError",
+)
+def perfect_on_nothing(log_probs, n_tokens):
+    return (-log_probs.sum() / n_tokens.sum().clamp(min=1)).exp()
+
+
+@misconception(
+    "perplexity",
+    believes="if there is nothing to count, the model is infinitely perplexed",
+    truth="infinity is the perplexity of a model that ruled out what came: an empty test set is another matter, a ValueError",
+)
+def infinite_on_nothing(log_probs, n_tokens):
+    if n_tokens.sum() < 1:
+        return log_probs.new_tensor(float("inf"))
+    return (-log_probs.sum() / n_tokens.sum()).exp()
+
+
+@fingerprint("perplexity")
+def perplexity_probes(impl) -> list[Probe]:
+    log_probs, n_tokens = torch.tensor([-2.25, -9.5, -3.0]), torch.tensor([2, 4, 1])
+    right = torch.exp(torch.tensor(14.75 / 7))
+    return [
+        lambda: impl(log_probs[:1], n_tokens[:1]),
+        lambda: impl(log_probs, n_tokens),
+        *once_right(
+            impl,
+            (log_probs, n_tokens),
+            right,
+            [
+                lambda: impl(log_probs * 100, n_tokens * 100),
+                lambda: impl(torch.tensor([-2.5, 0.0]), torch.tensor([2, 0])),
+                lambda: impl(torch.zeros(2), torch.zeros(2, dtype=torch.long)),
             ],
         ),
     ]

@@ -811,6 +811,18 @@ def no_maximum(scores, mask):
 
 @misconception(
     "masked_softmax",
+    believes="adding 1e-9 to the denominator keeps an empty row from being 0/0",
+    truth="in float16 the smallest number above 0 is 6e-8, so 1e-9 is 0 there and the row is NaN: put 1 in the place of an empty "
+    "row's sum, or zeros in the place of its weights",
+)
+def tiny_number_in_the_denominator(scores, mask):
+    highest = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).max(dim=-1, keepdim=True).values
+    weights = torch.exp(scores - highest).masked_fill(~mask, 0.0)
+    return weights / (weights.sum(dim=-1, keepdim=True) + 1e-9)
+
+
+@misconception(
+    "masked_softmax",
     believes="clamping the scores is a harmless way to keep exp from overflowing",
     truth="it changes the weights of every score beyond the clamp; subtracting the row's maximum does not",
 )
@@ -904,5 +916,6 @@ def masked_softmax_probes(impl) -> list[Probe]:
         lambda: impl(pair, pair_mask),
         lambda: impl(pair.mT.contiguous().mT, mask),
         lambda: getattr(impl(scores.half(), mask), "dtype", None),
+        lambda: bool(impl(scores.half(), one_row_empty).isfinite().all()),
         lambda: impl(scores.half() * 100 - 20000, mask),
     ]

@@ -13,6 +13,8 @@ from reference import mask as reference
 # Past buffers of 1024 and 2048 positions; the last two positions of such a text are one number in float16.
 LONG = st.integers(512, 560).map(lambda n: 4 * n + 2)
 LATEST = 2
+FEW = st.integers(1, 6)
+FEW_OR_MANY = st.integers(1, 8) | st.integers(9, 70)
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 STEP, LOWEST = 512.0, -59904.0  # of scores near the end of float16's range, all of them exact in both dtypes
 EXTREMES = torch.tensor([1e4, -1e4, 1e30, -1e30, float("inf"), float("-inf"), float("nan")])
@@ -34,13 +36,12 @@ def scores_and_mask(
 
     `extreme`: what is hidden may be huge, infinite or NaN. `empty`: some queries see nothing; otherwise each sees a key.
     """
-    n_query, n_key = draw(st.integers(1, 6)), draw(st.integers(1, 8) | st.integers(9, 70))
-    shape = (*batch, n_query, n_key)
-    kept = [draw(st.booleans()) if shared else True for _ in shape]
+    shape = (*batch, draw(FEW), draw(FEW_OR_MANY))
+    kept = draw(st.integers(0, 2 ** len(shape) - 1)) if shared else -1  # one bit an axis
     start = draw(st.integers(0, len(batch))) if shared else 0
     v = draw(values())
     scores = v.normal(*shape)
-    mask = v.booleans(*[size if keep else 1 for size, keep in zip(shape, kept, strict=True)][start:])
+    mask = v.booleans(*[size if kept >> axis & 1 else 1 for axis, size in enumerate(shape)][start:])
     one_each = torch.arange(mask.shape[-2])[:, None] % mask.shape[-1] == torch.arange(mask.shape[-1])
     mask = mask & v.booleans(*mask.shape[:-1], 1) if empty else mask | one_each
     if extreme:

@@ -1,0 +1,239 @@
+"""Train a small GPT on text, on one process or several: `python -m reference.train --help` (chapter 20).
+
+Alone it uses a GPU if there is one; `torchrun --nproc-per-node 2 -m reference.train` shares each batch among processes.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from reference.config import GPTConfig
+from reference.model import GPT
+from reference.next_token import cross_entropy, shift_targets
+from reference.parallelism import average_gradients
+from reference.shapes import Int
+from reference.tokenizer import Tokenizer
+from reference.training import accumulate_gradients, adamw_step, clip_grad_norm, param_groups, warmup_cosine_lr
+
+DEFAULT_FOLDER = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "reference-gpt"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a training run depends on, beside the text. The batch is in sequences of n_ctx tokens."""
+
+    n_layer: int = 4
+    n_head: int = 4
+    d_model: int = 192
+    n_ctx: int = 128
+    vocab_size: int = 1024
+    n_step: int = 1500
+    batch: int = 16
+    micro_batch: int = 16
+    n_warmup: int = 100
+    max_lr: float = 2e-3
+    min_lr: float = 2e-4
+    weight_decay: float = 0.1
+    max_norm: float = 1.0
+    eval_every: int = 100
+    seed: int = 0
+    bfloat16: bool = False
+
+
+class Trainer:
+    """A model in training: its parameters, AdamW's state, and what the losses were."""
+
+    def __init__(self, plan: Plan, tokens: Int[Tensor, " n"], device: str = "cpu") -> None:
+        """Start anew; the last tenth of the tokens is kept for validation. Raises ValueError if there are too few."""
+        if len(tokens) < 20 * plan.n_ctx:
+            raise ValueError(f"got {len(tokens)} tokens, expected {20 * plan.n_ctx} or more: give a longer text")
+        torch.manual_seed(plan.seed)
+        self.plan, self.device, self.step = plan, device, 0
+        self.model = GPT(GPTConfig(plan.n_layer, plan.n_head, plan.d_model, plan.n_ctx, plan.vocab_size)).to(device)
+        self.state = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.model.params.items()}
+        self.train_tokens, self.val_tokens = tokens.to(device).split([n := len(tokens) * 9 // 10, len(tokens) - n])
+        self.train_losses: list[float] = []
+        self.val_losses: dict[int, float] = {}
+
+    def batch(self, step: int) -> Int[Tensor, "batch n_ctx+1"]:
+        """Random windows of the text: a function of seed and step alone, so a run can go on where it stopped."""
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step)
+        starts = torch.randint(len(self.train_tokens) - self.plan.n_ctx, (self.plan.batch,), generator=generator)
+        return torch.stack([self.train_tokens[start : start + self.plan.n_ctx + 1] for start in starts])
+
+    def loss(self, windows: Int[Tensor, "batch n_ctx+1"]) -> Tensor:
+        """Mean cross-entropy, in nats per token."""
+        inputs, targets = shift_targets(windows)
+        with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.plan.bfloat16):
+            logits = self.model(inputs)
+        return cross_entropy(logits.float(), targets)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The loss on all validation tokens, in windows side by side."""
+        n = (len(self.val_tokens) - 1) // self.plan.n_ctx
+        windows = torch.stack([self.val_tokens[i * self.plan.n_ctx :][: self.plan.n_ctx + 1] for i in range(n)])
+        parts = windows.split(self.plan.micro_batch)
+        return sum(self.loss(part).item() * len(part) for part in parts) / n
+
+    def train_step(self) -> None:
+        """One update from this process's share of the batch, averaged over all processes."""
+        plan, params = self.plan, self.model.params
+        rank, n_process = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        share = self.batch(self.step)[rank::n_process]
+        gradients, loss, n_token = {name: torch.zeros_like(p) for name, p in params.items()}, 0.0, 0
+        for windows in share.split(plan.micro_batch):
+            micro_loss = self.loss(windows)
+            micro = dict(zip(params, torch.autograd.grad(micro_loss, list(params.values())), strict=True))
+            n_micro = windows.shape[0] * plan.n_ctx
+            gradients = accumulate_gradients([gradients, micro], [n_token, n_micro])
+            n_token += n_micro
+            loss += micro_loss.item() * n_micro
+        if n_process > 1:
+            counted = torch.tensor(float(n_token), device=self.device)
+            gradients = average_gradients(gradients, counted, _all_reduce)
+            loss = _all_reduce(torch.tensor(loss, device=self.device)).item()
+            n_token = int(_all_reduce(counted))
+        gradients, _ = clip_grad_norm(gradients, plan.max_norm)
+        lr = warmup_cosine_lr(self.step, plan.n_warmup, plan.n_step, plan.max_lr, plan.min_lr)
+        decayed, _ = param_groups(params)
+        with torch.no_grad():
+            for name, parameter in params.items():
+                decay = plan.weight_decay if name in decayed else 0.0
+                updated, self.state[name] = adamw_step(
+                    parameter, gradients[name], self.state[name], self.step + 1, lr, weight_decay=decay
+                )
+                parameter.copy_(updated)
+        self.step += 1
+        self.train_losses.append(loss / n_token)
+
+    def run(self) -> Iterator[int]:
+        """Train to the end of the plan, validating now and then; yields the number of steps done after each."""
+        while self.step < self.plan.n_step:
+            self.train_step()
+            if self.step % self.plan.eval_every == 0 or self.step == self.plan.n_step:
+                self.val_losses[self.step] = self.validate()
+            yield self.step
+
+    def save(self, path: Path) -> None:
+        """Write all that `load` needs into one file, which is never left half written."""
+        tensors = dict(self.model.params)
+        for name, (mean, square) in self.state.items():
+            tensors |= {f"mean/{name}": mean, f"square/{name}": square}
+        record = {"plan": asdict(self.plan), "train": self.train_losses, "val": list(self.val_losses.items())}
+        save_file(tensors, partial := path.with_suffix(".partial"), metadata={"record": json.dumps(record)})
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a file of `save`, exactly as if there had been no break. Raises ValueError if the plan differs."""
+        with safe_open(path, "pt", device=self.device) as file:
+            record = json.loads(file.metadata()["record"])
+            if differ := {key for key, value in asdict(self.plan).items() if record["plan"].get(key) != value}:
+                raise ValueError(f"{path} is of another plan ({', '.join(sorted(differ))}): give --fresh to start anew")
+            self.model.load_state_dict({name: file.get_tensor(name) for name in self.state})
+            for name in self.state:
+                self.state[name] = (file.get_tensor(f"mean/{name}"), file.get_tensor(f"square/{name}"))
+        self.train_losses, self.val_losses = record["train"], dict(record["val"])
+        self.step = len(self.train_losses)
+
+
+def _all_reduce(tensor: Tensor) -> Tensor:
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def text_of_python() -> str:
+    """The half megabyte of English about Python that every Python ships."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics.values())
+
+
+def progress(trainer: Trainer) -> Callable[[int], None]:
+    """A progress bar: call it with the number of steps done."""
+    try:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        print("for a progress bar: pip install rich")
+        return lambda step: None
+    bar = Progress(TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())  # fmt: skip  # noqa: E501
+    task, first, began = bar.add_task("", total=trainer.plan.n_step), trainer.step, time.monotonic()
+    bar.start()
+
+    def update(step: int) -> None:
+        speed = (step - first) * trainer.plan.batch * trainer.plan.n_ctx / (time.monotonic() - began)
+        val = f", validation {list(trainer.val_losses.values())[-1]:.3f}" if trainer.val_losses else ""
+        text = f"loss {trainer.train_losses[-1]:.3f}{val}, {speed:,.0f} tokens/s"
+        bar.update(task, completed=step, description=text)
+        if step == trainer.plan.n_step:
+            bar.stop()
+
+    return update
+
+
+def plot(trainer: Trainer, path: Path) -> None:
+    """Draw both losses over the steps."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("for a plot of the losses: pip install matplotlib")
+        return
+    axes = (figure := Figure()).subplots()
+    axes.plot(range(1, trainer.step + 1), trainer.train_losses, linewidth=0.5, label="training")
+    axes.plot(list(trainer.val_losses), list(trainer.val_losses.values()), marker="o", label="validation")
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.legend()
+    figure.savefig(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, or go on training, and leave a model that `GPT.from_pretrained` and `reference.generate` load."""
+    parser = argparse.ArgumentParser(prog="python -m reference.train", description="Train a small GPT on text.")
+    parser.add_argument("--text", type=Path, help="a file in UTF-8 (default: the text that Python ships)")
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help="folder of the model (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="do not go on from what the folder holds")
+    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS")
+    for name, value in asdict(Plan()).items():
+        kind = {"action": "store_true"} if value is False else {"type": type(value), "default": value, "metavar": "N"}
+        parser.add_argument(f"--{name.replace('_', '-')}", **kind)
+    given = vars(parser.parse_args(arguments))
+    text, out, fresh, save_every = (given.pop(name) for name in ("text", "out", "fresh", "save_every"))
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if several := int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("nccl" if device != "cpu" else "gloo")
+    writes = not several or dist.get_rank() == 0  # the first process writes, for all have the same model
+    content = text.read_text(encoding="utf-8") if text else text_of_python()
+    tokenizer = Tokenizer.train(content[: len(content) * 9 // 10], given["vocab_size"])
+    trainer = Trainer(Plan(**given), torch.tensor(tokenizer.encode(content)), device)
+    state = out / "training.safetensors"
+    if state.exists() and not fresh:
+        trainer.load(state)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(out)
+    show = progress(trainer) if writes else lambda step: None
+    for step in trainer.run():
+        show(step)
+        if writes and (step % save_every == 0 or step == trainer.plan.n_step):
+            trainer.save(state)
+            trainer.model.save_pretrained(out)
+    if several:
+        dist.destroy_process_group()
+    if writes:
+        plot(trainer, out / "losses.png")
+        loss = trainer.val_losses[trainer.step]
+        print(f"validation loss {loss:.3f} nats per token; the model and losses.png are in {out}")
+
+
+if __name__ == "__main__":
+    main()

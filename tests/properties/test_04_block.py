@@ -1,0 +1,349 @@
+"""How right is told from wrong in chapter 4: layer norm, GELU, the MLP, and the block made of them."""
+
+from collections.abc import Callable
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gptdojo import claim
+from gptdojo.expect import expect, expect_close, expect_reference, in_float64, tensors_in
+from gptdojo.implementation import Implementation
+from gptdojo.strategies import Values, values
+from reference import block as reference
+from tests.strategies.small_gpt import Params, random_params
+
+BATCH = st.integers(2, 3)
+AXES_IN_FRONT = st.lists(st.integers(2, 4), max_size=3).map(tuple)
+POWER_OF_TWO = st.sampled_from([4, 8, 16])  # so that a mean of integers is exact, however it is taken
+HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
+SHAPE_OF_GELU = 5e-3
+"""Looser than any form of GELU is from another, tighter than GELU is from other activations."""
+ANY_GELU = 1e-2
+"""Looser than what one form of GELU in place of another does to an MLP."""
+
+
+def uneven(v: Values, *shape: int) -> Tensor:
+    """Numbers of which no row is constant on purpose: all ones become small integers.
+
+    Of a constant row, layer norm leaves the errors of rounding, divided by the root of eps: 300 times larger.
+    """
+    return (Values("integers", v.seed) if v.style == "ones" else v).normal(*shape)
+
+
+def expect_gradients(impl: Implementation, oracle: Callable, args: tuple, cotangent: Tensor, names: list[str]) -> None:
+    """Compare the gradients for all the tensors among the arguments, which are called `names`."""
+    exact = in_float64(args)
+    leaves = [tensor.requires_grad_() for tensor in tensors_in(exact)]
+    expected = torch.autograd.grad(oracle(*exact), leaves, cotangent.double())
+    _, got = impl.vjp(args, cotangent, wrt=range(len(leaves)))
+    inputs = impl.label(impl.name, args) | {"gradient of the result": cotangent}
+    for name, ours, theirs in zip(names, got, expected, strict=True):
+        expect(ours is not None, f"no gradient reaches {name}: what is computed from it was cut off", inputs=inputs)
+        expect_close(impl, ours, theirs, inputs=inputs, what=f"the gradient for {name}", dtype=torch.float32)
+
+
+def expect_reference_in_half(impl: Implementation, oracle: Callable, *args, roundings: int) -> None:
+    """Compare as `expect_reference` does, to so many roundings of the arguments' dtype, which is float16 or bfloat16."""
+    dtype = tensors_in(args)[0].dtype
+    what = f"the result for {dtype} inputs".replace("torch.", "")
+    expect_reference(impl, oracle, *args, what=what, tolerance=roundings * torch.finfo(dtype).eps)
+
+
+# --- layer_norm -------------------------------------------------------------------------------------------------------
+
+
+@claim("layer_norm", rung=1, examples=15)
+@given(d_model=st.integers(2, 8), v=values())
+def test_layer_norm_one_position(impl, d_model, v):
+    """With weight 1 and bias 0, the channels of a position lose their mean and are divided by their standard deviation."""
+    x = uneven(v, 1, 1, d_model)
+    expect_reference(impl, reference.layer_norm, x, torch.ones(d_model), torch.zeros(d_model))
+
+
+@claim("layer_norm", rung=2, examples=12)
+@given(d_model=st.integers(2, 8), v=values())
+def test_layer_norm_weight_and_bias(impl, d_model, v):
+    """Each normalized channel is multiplied by its weight, and then its bias is added."""
+    x, weight, bias = uneven(v, 1, 1, d_model), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias)
+
+
+@claim("layer_norm", rung=3, examples=15)
+@given(axes=AXES_IN_FRONT, d_model=st.integers(1, 8), v=values())
+def test_layer_norm_each_position_alone(impl, axes, d_model, v):
+    """Each position is normalized by itself, over its channels, however many axes stand in front of them."""
+    x, weight, bias = uneven(v, *axes, d_model), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias)
+
+
+@claim("layer_norm", rung=4, examples=15)
+@given(batch=BATCH, d_model=st.integers(2, 8), scale=st.sampled_from([0.0, 3e-4, 1e-3, 3e-3]), v=values())
+def test_layer_norm_tiny_variance(impl, batch, d_model, scale, v):
+    """Where the variance is as small as eps, or 0, eps counts: 1e-5, added to the variance inside the root."""
+    x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias)
+
+
+@claim("layer_norm", rung=5, examples=10)
+@given(batch=BATCH, d_model=st.integers(2, 8), eps=st.sampled_from([1e-6, 1e-3, 0.1, 1.0]), v=values())
+def test_layer_norm_other_eps(impl, batch, d_model, eps, v):
+    """The caller may pass another eps than 1e-5."""
+    x, weight, bias = eps**0.5 * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias, eps)
+
+
+@claim("layer_norm", rung=6, examples=8)
+@given(batch=BATCH, d_model=POWER_OF_TWO, mean=st.sampled_from([-4096, 2048, 8192]), v=values())
+def test_layer_norm_large_mean(impl, batch, d_model, mean, v):
+    """A mean in the thousands does not blur the variance."""
+    # Integers: x is exact in float32, and so are its sum over a power of two of channels and what is left without the mean.
+    x, weight, bias = mean + v.integers(-3, 3, (batch, 3, d_model)).float(), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias)
+
+
+@claim("layer_norm", rung=7, examples=8)
+@given(batch=BATCH, position=st.integers(2, 4), d_model=st.integers(2, 8), v=values())
+def test_layer_norm_any_layout(impl, batch, position, d_model, v):
+    """How x lies in memory does not matter: it may come out of a transpose."""
+    x, weight, bias = v.scattered(uneven(v, batch, position, d_model)), v.normal(d_model), v.normal(d_model)
+    expect_reference(impl, reference.layer_norm, x, weight, bias)
+
+
+@claim("layer_norm", rung=8, examples=10)
+@given(batch=BATCH, position=st.integers(1, 3), d_model=st.integers(3, 8), v=values())
+def test_layer_norm_gradients(impl, batch, position, d_model, v):
+    """The gradients for x, weight and bias are right; that for x flows through the mean and the variance too."""
+    x, weight, bias = v.normal(batch, position, d_model), v.normal(d_model), v.normal(d_model)
+    x = x + torch.arange(d_model)  # far from constant: what a root does at 0 is not asked
+    cotangent = v.normal(batch, position, d_model)
+    expect_gradients(impl, reference.layer_norm, (x, weight, bias), cotangent, ["x", "weight", "bias"])
+
+
+@claim("layer_norm", rung=9, examples=12)
+@given(batch=BATCH, d_model=POWER_OF_TWO, dtype=HALF_DTYPES, scale=st.sampled_from([1.0, 300.0, 5000.0]), v=values())
+def test_layer_norm_half_precision(impl, batch, d_model, dtype, scale, v):
+    """float16 and bfloat16 come back as they came, and numbers in the thousands are no obstacle, though their squares are."""
+    x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
+    args = [tensor.to(dtype) for tensor in (x, weight, bias)]
+    expect_reference_in_half(impl, reference.layer_norm, *args, roundings=10)
+
+
+# --- gelu -------------------------------------------------------------------------------------------------------------
+
+
+@claim("gelu", rung=1, examples=15)
+@given(n=st.integers(1, 30), v=values())
+def test_gelu_shape_of_the_curve(impl, n, v):
+    """To two digits: each number is multiplied by the share of a standard normal distribution that lies below it."""
+    expect_reference(impl, reference.gelu, v.normal(n, scale=2.0), tolerance=SHAPE_OF_GELU)
+
+
+@claim("gelu", rung=2, examples=15)
+@given(n=st.integers(1, 60), v=values())
+def test_gelu_tanh_form(impl, n, v):
+    """To all digits: GPT-2's form of it, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3)))."""
+    expect_reference(impl, reference.gelu, v.normal(n, scale=2.0))
+
+
+@claim("gelu", rung=3, examples=12)
+@given(axes=AXES_IN_FRONT, v=values())
+def test_gelu_any_shape(impl, axes, v):
+    """x has any number of axes, from none on, and any layout in memory."""
+    expect_reference(impl, reference.gelu, v.scattered(v.normal(*axes, scale=2.0)))
+
+
+@claim("gelu", rung=4, examples=10)
+@given(n=st.integers(1, 6), size=st.sampled_from([10.0, 100.0, 1e4, 1e6]), v=values())
+def test_gelu_large_numbers(impl, n, size, v):
+    """Large positive numbers come back as they are, large negative ones as 0, and none as NaN."""
+    expect_reference(impl, reference.gelu, size * v.normal(n))
+
+
+@claim("gelu", rung=5, examples=10)
+@given(shape=st.tuples(BATCH, st.integers(2, 8)), v=values())
+def test_gelu_gradient(impl, shape, v):
+    """The gradient is that of x times its gate: both depend on x."""
+    expect_gradients(impl, reference.gelu, (v.normal(*shape, scale=2.0),), v.normal(*shape), ["x"])
+
+
+@claim("gelu", rung=6, examples=10)
+@given(shape=st.tuples(BATCH, st.integers(2, 8)), dtype=HALF_DTYPES, scale=st.sampled_from([2.0, 40.0]), v=values())
+def test_gelu_half_precision(impl, shape, dtype, scale, v):
+    """float16 and bfloat16 come back as they came, to their precision."""
+    expect_reference_in_half(impl, reference.gelu, v.normal(*shape, scale=scale).to(dtype), roundings=10)
+
+
+# --- mlp --------------------------------------------------------------------------------------------------------------
+
+
+def mlp_weights(v: Values, d_model: int, d_ff: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """w_fc, b_fc, w_proj, b_proj of a size that leaves the hidden channels and the result at O(1)."""
+    w_fc, w_proj = v.normal(d_ff, d_model, scale=d_model**-0.5), v.normal(d_model, d_ff, scale=d_ff**-0.5)
+    return w_fc, v.normal(d_ff), w_proj, v.normal(d_model)
+
+
+@claim("mlp", rung=1, examples=15)
+@given(d_model=st.integers(1, 6), d_ff=st.integers(1, 12), v=values())
+def test_mlp_one_position_without_biases(impl, d_model, d_ff, v):
+    """With biases of 0: widen to d_ff, apply GELU, narrow to d_model."""
+    x = v.normal(1, 1, d_model)
+    w_fc, b_fc, w_proj, b_proj = mlp_weights(v, d_model, d_ff)
+    args = (x, w_fc, torch.zeros_like(b_fc), w_proj, torch.zeros_like(b_proj))
+    expect_reference(impl, reference.mlp, *args, tolerance=ANY_GELU)
+
+
+@claim("mlp", rung=2, examples=12)
+@given(d_model=st.integers(1, 6), d_ff=st.integers(1, 12), v=values())
+def test_mlp_biases(impl, d_model, d_ff, v):
+    """Both linear layers add their bias, the first one in front of GELU."""
+    x = v.normal(1, 1, d_model)
+    expect_reference(impl, reference.mlp, x, *mlp_weights(v, d_model, d_ff), tolerance=ANY_GELU)
+
+
+@claim("mlp", rung=3, examples=15)
+@given(axes=AXES_IN_FRONT, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), dense=st.booleans(), v=values())
+def test_mlp_each_position_alone(impl, axes, d_model, d_ff, dense, v):
+    """Each position goes through alone, however many axes stand in front of the channels, and however x lies in memory."""
+    x, weights = v.normal(*axes, d_model), mlp_weights(v, d_model, d_ff)
+    if not dense:
+        x, weights = v.scattered(x), tuple(v.scattered(weight) for weight in weights)
+    expect_reference(impl, reference.mlp, x, *weights, tolerance=ANY_GELU)
+
+
+@claim("mlp", rung=4, examples=15)
+@given(batch=BATCH, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), low=st.booleans(), v=values())
+def test_mlp_tanh_form(impl, batch, d_model, d_ff, low, v):
+    """The GELU between the layers is GPT-2's, in its tanh form."""
+    x, (w_fc, b_fc, w_proj, b_proj) = v.normal(batch, 3, d_model), mlp_weights(v, d_model, d_ff)
+    if low:  # all hidden channels near -2.7, where the forms differ most, and all differences of one sign
+        w_fc, b_fc, w_proj, b_proj = 0.1 * w_fc, 0.1 * b_fc - 2.7, w_proj.abs() + 0.5, torch.zeros(d_model)
+    expect_reference(impl, reference.mlp, x, w_fc, b_fc, w_proj, b_proj)
+
+
+@claim("mlp", rung=5, examples=10)
+@given(batch=BATCH, position=st.integers(1, 3), d_model=st.integers(1, 6), d_ff=st.integers(1, 12), v=values())
+def test_mlp_gradients(impl, batch, position, d_model, d_ff, v):
+    """The gradients for x and for all weights and biases are right."""
+    args = v.normal(batch, position, d_model), *mlp_weights(v, d_model, d_ff)
+    cotangent = v.normal(batch, position, d_model)
+    expect_gradients(impl, reference.mlp, args, cotangent, ["x", "w_fc", "b_fc", "w_proj", "b_proj"])
+
+
+@claim("mlp", rung=6, examples=10)
+@given(batch=BATCH, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), dtype=HALF_DTYPES, v=values())
+def test_mlp_half_precision(impl, batch, d_model, d_ff, dtype, v):
+    """float16 and bfloat16 come back as they came, to their precision."""
+    args = v.normal(batch, 3, d_model), *mlp_weights(v, d_model, d_ff)
+    expect_reference_in_half(impl, reference.mlp, *(tensor.to(dtype) for tensor in args), roundings=20)
+
+
+# --- transformer_block ------------------------------------------------------------------------------------------------
+
+
+def block_params(v: Values, d_model: int) -> Params:
+    """Parameters of one block under GPT-2's names: gains and biases of standard deviation 1, matrices of 0.5."""
+    params = random_params(v, n_layer=1, d_model=d_model, n_ctx=1, vocab_size=1)
+    return {name.removeprefix("h.0."): tensor for name, tensor in params.items() if name.startswith("h.0.")}
+
+
+def silent(params: Params, part: str) -> Params:
+    """The same parameters, but "attn" or "mlp" writes nothing to the residual stream."""
+    projection = {name: torch.zeros_like(params[name]) for name in (f"{part}.c_proj.weight", f"{part}.c_proj.bias")}
+    return params | projection
+
+
+HEADS, D_HEAD = st.integers(1, 3), st.integers(4, 5)
+
+
+@claim("transformer_block", rung=1, examples=10)
+@given(n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_attention_half(impl, n_head, d_head, v):
+    """With an MLP that writes nothing, one position gets x plus the attention of its first layer norm."""
+    d_model = n_head * d_head
+    x, params = uneven(v, 1, 1, d_model), silent(block_params(v, d_model), "mlp")
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+
+
+@claim("transformer_block", rung=2, examples=10)
+@given(n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_mlp_half(impl, n_head, d_head, v):
+    """With an attention that writes nothing, one position gets x plus the MLP of its second layer norm."""
+    d_model = n_head * d_head
+    x, params = uneven(v, 1, 1, d_model), silent(block_params(v, d_model), "attn")
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+
+
+@claim("transformer_block", rung=3, examples=10)
+@given(n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_one_after_the_other(impl, n_head, d_head, v):
+    """The MLP reads what attention has written to, and both sums are kept."""
+    d_model = n_head * d_head
+    x, params = uneven(v, 1, 1, d_model), block_params(v, d_model)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+
+
+@claim("transformer_block", rung=4, examples=15)
+@given(batch=BATCH, position=st.integers(2, 5), n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_every_position(impl, batch, position, n_head, d_head, v):
+    """In a batch of texts, each position reads itself and what came before, with n_head heads."""
+    d_model = n_head * d_head
+    x, params = uneven(v, batch, position, d_model), block_params(v, d_model)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+
+
+@claim("transformer_block", rung=5, examples=8)
+@given(batch=BATCH, n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_tiny_variance(impl, batch, n_head, d_head, v):
+    """Both layer norms have eps 1e-5: it counts where the channels of a position are nearly equal."""
+    d_model = n_head * d_head
+    x, params = 1e-3 * uneven(v, batch, 3, d_model), block_params(v, d_model)
+    for part in "mlp", "attn":  # whichever is silent, the norm of the other reads x itself
+        expect_reference(impl, reference.transformer_block, x, silent(params, part), n_head)
+
+
+@claim("transformer_block", rung=6, examples=8)
+@given(batch=BATCH, n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_tanh_form(impl, batch, n_head, d_head, v):
+    """The GELU in the MLP is GPT-2's, in its tanh form; all else is exact too."""
+    d_model = n_head * d_head
+    x, params = uneven(v, batch, 3, d_model), block_params(v, d_model)
+    expect_reference(impl, reference.transformer_block, x, params, n_head)
+    low = silent(params, "attn") | {  # all hidden channels near -2.7, where the forms differ most
+        "mlp.c_fc.weight": 0.1 * params["mlp.c_fc.weight"],
+        "mlp.c_fc.bias": 0.1 * params["mlp.c_fc.bias"] - 2.7,
+        "mlp.c_proj.weight": params["mlp.c_proj.weight"].abs() + 0.5,
+    }
+    expect_reference(impl, reference.transformer_block, x, low, n_head)
+
+
+@claim("transformer_block", rung=7, examples=8)
+@given(batch=BATCH, position=st.integers(1, 4), n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_names_and_layout(impl, batch, position, n_head, d_head, v):
+    """Parameters are known by their names, whatever their order in the dict, and tensors have any layout in memory."""
+    d_model = n_head * d_head
+    x, params = v.scattered(uneven(v, batch, position, d_model)), block_params(v, d_model)
+    names = [list(params)[number] for number in v.permutation(len(params))]
+    params = {name: v.scattered(params[name]) for name in names}
+    expect_reference(impl, reference.transformer_block, x, params, n_head)
+
+
+@claim("transformer_block", rung=8, examples=8)
+@given(batch=BATCH, position=st.integers(1, 4), n_head=HEADS, d_head=D_HEAD, v=values())
+def test_transformer_block_gradients(impl, batch, position, n_head, d_head, v):
+    """Gradients reach x along the residual stream and through both parts, and every parameter."""
+    d_model = n_head * d_head
+    x, params = uneven(v, batch, position, d_model) + torch.arange(d_model), block_params(v, d_model)
+    cotangent = v.normal(batch, position, d_model)
+    expect_gradients(impl, reference.transformer_block, (x, params, n_head), cotangent, ["x", *params])
+
+
+@claim("transformer_block", rung=9, examples=8)
+@given(batch=BATCH, position=st.integers(1, 4), n_head=HEADS, d_head=D_HEAD, dtype=HALF_DTYPES, v=values())
+def test_transformer_block_half_precision(impl, batch, position, n_head, d_head, dtype, v):
+    """float16 and bfloat16 come back as they came, to their precision."""
+    d_model = n_head * d_head
+    x, params = uneven(v, batch, position, d_model), block_params(v, d_model)
+    params = {name: tensor.to(dtype) for name, tensor in params.items()}
+    expect_reference_in_half(impl, reference.transformer_block, x.to(dtype), params, n_head, roundings=60)
