@@ -125,8 +125,9 @@ def expect_raised(kind: type[Exception], call: Callable[[], Any], *, inputs: Map
         got = Raised(f"{error.types[0]}: {error.said}")
     else:
         raised = "it returned a result"
-    message = f"expected {kind.__name__} because {because}, but {raised}"
-    raise Mismatch(message, Evidence(dict(inputs), kind, got))
+    wanted = "an error" if kind is Exception else kind.__name__
+    message = f"expected {wanted} because {because}, but {raised}"
+    raise Mismatch(message, Evidence(dict(inputs), Raised(wanted), got))
 
 
 def in_float64(value: Any) -> Any:

@@ -55,6 +55,7 @@ class Session(ValueCodec):
     transport: Transport
     provided: list[Any] = field(default_factory=list)
     grievance: AssertionError | None = None
+    exchanges: int = 0
 
     def call(
         self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **grad: Any
@@ -66,6 +67,7 @@ class Session(ValueCodec):
             "wrt": list(grad.get("wrt", ())), "cotangents": self.encode(list(grad.get("cotangents", ()))),
         }  # fmt: skip
         self.grievance = None
+        self.exchanges += 1
         reply = self.transport.request(message, self)
         if self.grievance is not None:
             raise self.grievance
@@ -92,6 +94,7 @@ class Session(ValueCodec):
 
     def answer(self, message: dict) -> dict:
         """Answer a call-back of the learner's code."""
+        self.exchanges += 1
         try:
             target = self.provided[message["object"]]
             method = message["method"]
@@ -179,6 +182,11 @@ class Implementation:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def exchanges(self) -> int:
+        """How many calls and call-backs there have been."""
+        return self._session.exchanges
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the learner's function; raises LearnerError, ArgumentChanged, ForbiddenCall or Stopped."""

@@ -19,7 +19,8 @@ from .implementation import Implementation
 from .report import Counterexample, ExerciseResult, PropertyResult, Status
 from .show import show
 
-SHRINK_CALLS = 200
+SHRINK_CASES = 200
+SHRINK_EXCHANGES = 1_000
 NOT_STARTED = (
     "not started: it still raises NotImplementedError. Write your answer in its place, and delete the line that raises."
 )
@@ -32,12 +33,14 @@ class _ShrunkEnough(BaseException):
 class _Record:
     """The last failure of a property, and how long the search for a smaller one may go on.
 
-    Counted in calls and not in seconds, so that the same seed gives the same report.
+    Counted in cases and in calls, not in seconds, so that the same seed gives the same report.
     """
 
-    def __init__(self, calls: int) -> None:
+    def __init__(self, impl: Implementation, *, shrink: bool) -> None:
+        self.impl = impl
         self.last: BaseException | None = None
-        self.calls_left = calls
+        self.cases_left = SHRINK_CASES if shrink else 0
+        self.last_exchange = 0
 
     def around(self, body: Callable) -> Callable:
         """Return the body of a property with its failures recorded."""
@@ -45,12 +48,14 @@ class _Record:
         @functools.wraps(body)
         def recorded(*args: Any, **kwargs: Any) -> None:
             if self.last is not None:
-                self.calls_left -= 1
-                if self.calls_left < 0:
+                self.cases_left -= 1
+                if self.cases_left < 0 or self.impl.exchanges > self.last_exchange:
                     raise _ShrunkEnough
             try:
                 body(*args, **kwargs)
             except (AssertionError, ImplementationFault) as error:
+                if self.last is None:
+                    self.last_exchange = self.impl.exchanges + SHRINK_EXCHANGES
                 self.last = error
                 raise
 
@@ -63,7 +68,7 @@ def run_property(entry: Property, impl: Implementation, seed: int, *, shrink: bo
     What is neither a failed claim nor a fault of the implementation is an error of the property itself, and is raised.
     """
     steady()
-    record = _Record(SHRINK_CALLS if shrink else 0)
+    record = _Record(impl, shrink=shrink)
     drawn = getattr(entry.function, "hypothesis", None)
     try:
         if drawn is None:

@@ -52,12 +52,11 @@ def scaled_dot_product_attention(
 
     `mask` is True where attention is allowed; it has any shape that broadcasts to (batch, head,
     query, key), such as (query, key) for one mask for all, or (batch, 1, 1, key) for the pads of
-    a batch. None allows everything. The number of queries may differ from that of keys, and
-    d_value from d_head. No input need be contiguous.
+    a batch. Each query may attend to at least one key. A mask of None allows everything.
 
-    The result has the dtype of q, which may be float16. Scores may be as large as millions. A
-    query that may attend to nothing gets zeros. Gradients flow to q, k and v, and are finite for
-    such queries too.
+    The number of queries may differ from that of keys, and d_value from d_head. No input need be
+    contiguous. All numbers are float32; scores may lie in the millions, on either side of 0.
+    Gradients flow to q, k and v.
 
     Source: Vaswani et al. 2017, "Attention Is All You Need" (1706.03762), section 3.2.1,
     equation 1.
@@ -102,10 +101,9 @@ def split_heads(
 ) -> Float[Tensor, "batch head position d_head"]:
     """Deal the channels of each position out to the heads, d_head neighboring channels to each.
 
-    d_head is d_model // n_head. x has any floating dtype, which the result keeps, and need not
-    be contiguous; the result need not be either. Gradients flow through.
+    n_head divides d_model, and d_head is d_model // n_head. x is float32 and need not be
+    contiguous; the result need not be either, and may be a view of x. Gradients flow through.
 
-    Raises ValueError if n_head does not divide d_model.
     Source: Vaswani et al. 2017 (1706.03762), section 3.2.2.
 
     >>> x = torch.arange(12.0).reshape(1, 2, 6)
@@ -114,8 +112,6 @@ def split_heads(
     """
     ### BEGIN SOLUTION
     batch, n_position, d_model = x.shape
-    if d_model % n_head:
-        raise ValueError(f"expected n_head to divide d_model, got {n_head} and {d_model}")
     heads = x.reshape(batch, n_position, n_head, d_model // n_head)
     return heads.transpose(1, 2)  # (batch, head, position, d_head)
     ### END SOLUTION
@@ -139,8 +135,7 @@ def merge_heads(
 ) -> Float[Tensor, "batch position d_model"]:
     """Lay the heads of each position side by side: the inverse of split_heads.
 
-    d_model is n_head * d_head. x has any floating dtype, which the result keeps, and need not be
-    contiguous. Gradients flow through.
+    d_model is n_head * d_head. x is float32 and need not be contiguous. Gradients flow through.
 
     Source: Vaswani et al. 2017 (1706.03762), section 3.2.2, the Concat of multi-head attention.
 
@@ -190,9 +185,9 @@ def causal_self_attention(
     """Let every position read from itself and from what came before, with n_head heads.
 
     The rows of w_qkv and b_qkv are those of q, then k, then v, d_model each; within each of them
-    head 0 comes first. n_head divides d_model. No input need be contiguous. The result has the
-    dtype of x, which may be float16. Scores may be as large as millions. Gradients flow to x and
-    to every weight and bias.
+    head 0 comes first. n_head divides d_model. x has any number of positions, from 1 on. No input
+    need be contiguous. All numbers are float32; scores may lie in the millions, on either side
+    of 0. Gradients flow to x and to every weight and bias.
 
     Source: Radford et al. 2019 (GPT-2), `attn` in its published code; Vaswani et al. 2017
     (1706.03762), section 3.2.

@@ -75,13 +75,6 @@ def in_place_where_nothing_is_kept(logits, dim=-1):
     return weights / weights.sum(dim, keepdim=True)
 
 
-@alternative("softmax")
-def one_over_the_sum_of_differences(logits, dim=-1):
-    rows = logits.movedim(dim, 0)
-    ratios = [(rows.float() - row.float()).clamp(max=80.0).exp().sum(0) for row in rows]
-    return (1 / torch.stack(ratios)).movedim(0, dim).to(logits.dtype)
-
-
 # --- log_softmax ------------------------------------------------------------------------------------------------------
 
 

@@ -20,9 +20,6 @@ def one_query_at_a_time(q, k, v, mask):
         for h in range(n_head):
             for i in range(n_query):
                 seen = allowed[b, h, i]
-                if not seen.any():
-                    rows.append(v.new_zeros(v.shape[-1]))
-                    continue
                 scores = (k[b, h][seen] * q[b, h, i]).sum(dim=-1) * d_head**-0.5
                 rows.append(scores.softmax(dim=0) @ v[b, h][seen])
     return torch.stack(rows).view(batch, n_head, n_query, -1)
@@ -33,9 +30,7 @@ def by_einsum(q, k, v, mask):
     scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = torch.where(mask, scores, torch.tensor(-torch.inf, dtype=scores.dtype))
-    weights = torch.softmax(scores, dim=-1)
-    weights = torch.where(weights.isnan(), torch.zeros_like(weights), weights)
-    return torch.einsum("bhqk,bhkv->bhqv", weights, v)
+    return torch.einsum("bhqk,bhkv->bhqv", torch.softmax(scores, dim=-1), v)
 
 
 @alternative("scaled_dot_product_attention")
@@ -47,10 +42,7 @@ def by_baddbmm(q, k, v, mask):
     if mask is not None:
         bias = bias.masked_fill(mask.logical_not(), lowest)
     scores = torch.baddbmm(bias.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(d_head))
-    weights = softmax(scores, dim=-1).view(batch, n_head, n_query, n_key)
-    if mask is not None:
-        weights = weights * mask
-    return torch.bmm(weights.flatten(0, 1), v.flatten(0, 1)).unflatten(0, (batch, n_head))
+    return torch.bmm(softmax(scores, dim=-1), v.flatten(0, 1)).unflatten(0, (batch, n_head))
 
 
 @alternative("scaled_dot_product_attention")
@@ -61,8 +53,7 @@ def exponentials_by_hand(q, k, v, mask):
     hidden = ~mask.expand_as(scores)
     largest = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).max(dim=-1, keepdim=True).values
     weights = torch.exp((scores - largest.detach()).masked_fill(hidden, -torch.inf))
-    total = weights.sum(dim=-1, keepdim=True)
-    return (weights @ v) / total.masked_fill(total == 0, 1.0)
+    return (weights @ v) / weights.sum(dim=-1, keepdim=True)
 
 
 @alternative("scaled_dot_product_attention")
@@ -72,10 +63,7 @@ def in_float64_inside(q, k, v, mask):
     scores = q.matmul(k.transpose(2, 3)).div(math.sqrt(k.size(-1)))
     if mask is not None:
         scores = scores.masked_fill(mask == 0, -1e30)
-    weights = scores.softmax(-1)
-    if mask is not None:
-        weights = weights.masked_fill(~mask.any(-1, keepdim=True), 0)
-    return weights.matmul(v).to(dtype)
+    return scores.softmax(-1).matmul(v).to(dtype)
 
 
 @alternative("scaled_dot_product_attention")
@@ -97,7 +85,7 @@ def keys_in_chunks(q, k, v, mask):
         total = total * shrink + weights.sum(dim=-1, keepdim=True)
         output = output * shrink + weights @ v[..., part, :]
         largest = grown
-    return torch.where(total > 0, output / torch.where(total > 0, total, 1), 0)
+    return output / total
 
 
 @alternative("scaled_dot_product_attention")
@@ -113,44 +101,63 @@ def output_not_contiguous(q, k, v, mask):
 def filled_in_place(q, k, v, mask):
     root = q.shape[-1] ** 0.25
     scores = torch.matmul(q / root, (k / root).transpose(-1, -2))
-    empty = None
     if mask is not None:
-        empty = ~mask.any(dim=-1, keepdim=True)
         scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    output = (scores - scores.logsumexp(dim=-1, keepdim=True)).exp() @ v
-    return output if empty is None else output.masked_fill(empty, 0.0)
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp() @ v
+
+
+@alternative("scaled_dot_product_attention")
+def filled_with_minus_infinity(q, k, v, mask):
+    scores = torch.matmul(q, k.transpose(-2, -1)) / torch.sqrt(torch.tensor(k.size(-1)))
+    if mask is not None:
+        scores = scores.masked_fill(mask == 0, float("-inf"))
+    return torch.softmax(scores, dim=-1) @ v
+
+
+@alternative("scaled_dot_product_attention")
+def minus_billion_added(q, k, v, mask):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores + (1.0 - mask.float()) * -1e9
+    weights = torch.exp(scores - scores.max(dim=-1, keepdim=True)[0])
+    weights /= weights.sum(dim=-1, keepdim=True) + 1e-12
+    return weights @ v
+
+
+@alternative("scaled_dot_product_attention")
+def written_head_by_head(q, k, v, mask):
+    batch, n_head, n_query, d_head = q.shape
+    output = torch.zeros(batch, n_head, n_query, v.shape[-1])
+    for b in range(batch):
+        for h in range(n_head):
+            scores = q[b, h] @ k[b, h].T / math.sqrt(d_head)
+            if mask is not None:
+                scores[~mask.expand(batch, n_head, *scores.shape)[b, h]] = -torch.inf
+            output[b, h] = softmax(scores, dim=1) @ v[b, h]
+    return output
 
 
 @alternative("split_heads")
 def slices_stacked(x, n_head):
-    if x.shape[-1] % n_head != 0:
-        raise ValueError("heads of unequal width")
     d_head = x.shape[-1] // n_head
     return torch.stack([x[:, :, h * d_head : (h + 1) * d_head] for h in range(n_head)], dim=1)
 
 
 @alternative("split_heads")
 def unflattened(x, n_head):
-    if x.size(2) % n_head:
-        raise ValueError(f"{n_head} heads do not divide {x.size(2)} channels")
     return x.unflatten(-1, (n_head, -1)).permute(0, 2, 1, 3)
 
 
 @alternative("split_heads")
 def chunks_stacked(x, n_head):
-    quotient, remainder = divmod(x.shape[-1], n_head)
-    if remainder:
-        raise ValueError("d_model must be a multiple of n_head")
-    return torch.cat([part.unsqueeze(1) for part in torch.split(x, quotient, dim=-1)], dim=1).contiguous()
+    return torch.cat([part.unsqueeze(1) for part in torch.split(x, x.shape[-1] // n_head, dim=-1)], dim=1).contiguous()
 
 
 @alternative("split_heads")
 def written_into_a_buffer(x, n_head):
     batch, position, d_model = x.shape
     d_head = d_model // n_head
-    if n_head * d_head != d_model:
-        raise ValueError("n_head does not divide d_model")
-    heads = x.new_empty(batch, n_head, position, d_head)
+    heads = torch.empty(batch, n_head, position, d_head)
     for h in range(n_head):
         heads[:, h].copy_(x.narrow(-1, h * d_head, d_head))
     return heads
@@ -158,8 +165,6 @@ def written_into_a_buffer(x, n_head):
 
 @alternative("split_heads")
 def gathered_by_index(x, n_head):
-    if x.shape[-1] % n_head:
-        raise ValueError("n_head does not divide d_model")
     channels = torch.arange(x.shape[-1]).view(n_head, -1)
     return x[..., channels].movedim(2, 1)
 
@@ -169,7 +174,7 @@ def by_einsum_with_a_basis(x, n_head):
     d_model = x.shape[-1]
     if d_model % n_head:
         raise ValueError("n_head does not divide d_model")
-    basis = torch.eye(d_model, dtype=x.dtype).reshape(n_head, d_model // n_head, d_model)
+    basis = torch.eye(d_model).reshape(n_head, d_model // n_head, d_model)
     return torch.einsum("btm,hdm->bhtd", x, basis)
 
 
@@ -197,7 +202,7 @@ def unbound_and_joined(x):
 @alternative("merge_heads")
 def written_side_by_side(x):
     batch, n_head, position, d_head = x.shape
-    merged = torch.empty((batch, position, n_head * d_head), dtype=x.dtype)
+    merged = torch.empty(batch, position, n_head * d_head)
     for h in range(n_head):
         merged[:, :, h * d_head : (h + 1) * d_head] = x[:, h]
     return merged
@@ -306,3 +311,17 @@ def positions_in_blocks(x, w_qkv, b_qkv, w_out, b_out, n_head):
         blocks.append(masked_softmax(scores, causal_mask(end - start, end)) @ v[:, :, :end])
     heads = torch.cat(blocks, dim=2)
     return torch.cat(heads.unbind(dim=1), dim=-1) @ w_out.t() + b_out
+
+
+@alternative("causal_self_attention")
+def separate_weights_and_minus_billion(x, w_qkv, b_qkv, w_out, b_out, n_head):
+    batch, n_position, d_model = x.shape
+
+    def heads(part):
+        rows = slice(part * d_model, (part + 1) * d_model)
+        return linear(x, w_qkv[rows], b_qkv[rows]).view(batch, n_position, n_head, -1).permute(0, 2, 1, 3)
+
+    scores = heads(0) @ heads(1).mT / (d_model / n_head) ** 0.5
+    scores += torch.triu(torch.full((n_position, n_position), -1e9), diagonal=1)
+    mixed = torch.einsum("bhqk,bhkd->bqhd", scores.softmax(-1), heads(2))
+    return linear(mixed.reshape(batch, n_position, d_model), w_out, b_out)

@@ -265,3 +265,25 @@ def mean_by_the_grader(function, x):
 
 def has_loaded(module):
     return module in sys.modules
+
+
+def _attend(x):
+    return F.scaled_dot_product_attention(x, x, x)
+
+
+with warnings.catch_warnings(action="ignore"):
+    _scripted_attend = torch.jit.script(_attend)
+
+
+def composite(way, x):
+    """A function that torch takes apart into others before its dispatcher sees it."""
+    aten = torch.ops.aten
+    ways = {
+        "function": _attend,
+        "builtin": lambda x: torch._C._nn.scaled_dot_product_attention(x, x, x),
+        "packet": lambda x: aten.scaled_dot_product_attention(x, x, x),
+        "operator": lambda x: aten.scaled_dot_product_attention.default(x, x, x),
+        "script": _scripted_attend,
+        "kernel": lambda x: aten._scaled_dot_product_flash_attention_for_cpu(x, x, x)[0],
+    }
+    return ways[way](x)

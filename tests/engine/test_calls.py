@@ -265,6 +265,12 @@ def test_a_forbidden_call_is_seen_in_every_form(answer, way):
     assert answer(impl.name)(torch.ones(3)) == 1
 
 
+@pytest.mark.parametrize("way", ["function", "builtin", "packet", "operator", "script", "kernel"])
+def test_a_forbidden_call_that_torch_takes_apart_is_seen_in_every_form(answer, way):
+    with pytest.raises(ForbiddenCall, match="scaled_dot_product"):
+        answer("composite", forbids=("scaled_dot_product_*",))(way, torch.ones(1, 1, 3, 4))
+
+
 def test_what_is_written_by_hand_or_done_by_the_grader_is_not_forbidden(answer):
     assert answer("mean_by_hand", forbids=("mean",))(torch.ones(3)) == 1
     assert answer("mean_by_the_grader", forbids=("mean",))(lambda x: torch.mean(x), torch.ones(3)) == 1

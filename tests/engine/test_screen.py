@@ -116,6 +116,8 @@ def test_a_screen_fits_80_columns_with_every_grid_that_is_drawn(side, names):
     rows = [line for line in text.splitlines() if "sees" not in line]
     drawn = sum(line.count("■") + line.count("·") for line in rows)
     assert drawn == 2 * side * side - 2, "every cell of both matrices is on the screen, two of them marked as wrong"
+    for line in rows:
+        assert line.count("■") + line.count("·") in (0, side - 1, side, 2 * side - 1, 2 * side), "no row is broken"
 
 
 def test_marks_say_what_is_wrong_without_color():

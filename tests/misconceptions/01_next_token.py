@@ -309,6 +309,18 @@ def minus_infinity_becomes_zero(logits, dim=-1):
 
 @misconception(
     "softmax",
+    believes="minus infinity can be replaced by some very negative number, such as -100",
+    truth="only differences count: where the other logits are near -400, a logit of -100 takes all of the probability; minus "
+    "infinity needs no replacement",
+)
+def minus_infinity_becomes_minus_hundred(logits, dim=-1):
+    finite = logits.masked_fill(logits == -INFINITY, -100.0)
+    weights = (finite - finite.amax(dim=dim, keepdim=True)).exp()
+    return weights / weights.sum(dim=dim, keepdim=True)
+
+
+@misconception(
+    "softmax",
     believes="probabilities in float32 are welcome, since they are more exact",
     truth="the next step combines them with tensors in the dtype of the logits: compute in float32 if you like, and return the "
     "dtype that came in",
@@ -394,6 +406,7 @@ def softmax_probes(impl) -> list[Probe]:
                 lambda: impl(matrix * 4),
                 lambda: impl(matrix * 1e4),
                 lambda: impl(ruled_out),
+                lambda: impl(ruled_out - 400),
                 lambda: getattr(impl(matrix.half()), "dtype", None),
                 lambda: gradient(impl, (matrix,), torch.eye(2, 3)),
             ],
@@ -1621,6 +1634,20 @@ def shapes_not_compared(logits, tokens):
     return picked(log_probs, tokens[:, 1 : log_probs.shape[1] + 1]).sum(dim=-1)
 
 
+@misconception(
+    "sequence_log_prob",
+    believes="logits and tokens fit if they have the same number of positions",
+    truth="they are of the same texts only if the batches agree as well: broadcasting and gather take fewer without a word",
+)
+def batches_not_compared(logits, tokens):
+    if logits.shape[1] != tokens.shape[1]:
+        raise ValueError("expected as many positions of logits as of tokens")
+    log_probs = logits[:, :-1].log_softmax(dim=-1)
+    if len(logits) == 1:
+        log_probs = log_probs.expand(len(tokens), -1, -1)
+    return picked(log_probs, tokens[:, 1:]).sum(dim=-1)
+
+
 @fingerprint("sequence_log_prob")
 def sequence_log_prob_probes(impl) -> list[Probe]:
     rows = torch.tensor([[1.0, -0.5, 2.0], [0.5, 0.0, -1.0], [0.0, 1.5, 1.0], [2.0, 0.3, -0.4]])
@@ -1640,6 +1667,7 @@ def sequence_log_prob_probes(impl) -> list[Probe]:
                 lambda: impl(box.transpose(0, 1).contiguous().transpose(0, 1), tokens),
                 lambda: impl(box[:, :1], tokens[:, :1]),
                 lambda: impl(box, tokens[:, :3]),
+                lambda: impl(box, tokens[:1]),
                 lambda: gradient(impl, (box, tokens), torch.tensor([1.0, 2.0])),
             ],
         ),

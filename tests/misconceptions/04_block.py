@@ -374,7 +374,7 @@ def half_forgotten(x):
 @misconception(
     "gelu",
     believes="the cubic term is too small to matter",
-    truth="at x = 2 it is a tenth of the sum, and without it the gate is wrong by up to 0.02",
+    truth="at x = 2 it is 15 % of the sum, and without it the result is off by up to 0.03",
 )
 def cube_forgotten(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))
@@ -411,7 +411,7 @@ def root_forgotten(x):
 @misconception(
     "gelu",
     believes="sqrt(2 / pi) may be rounded to 0.8",
-    truth="that is off by up to 0.0008, more than the approximation itself: write math.sqrt(2 / math.pi)",
+    truth="that is off by up to 0.0007, more than erf is from tanh: write math.sqrt(2 / math.pi)",
 )
 def factor_rounded(x):
     return 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.044715 * x**3)))
@@ -673,7 +673,7 @@ def positions_by_view(x, w_fc, b_fc, w_proj, b_proj):
 )
 def hidden_detached(x, w_fc, b_fc, w_proj, b_proj):
     hidden = F.gelu(F.linear(x, w_fc, b_fc), approximate="tanh")
-    return F.linear(hidden.detach(), w_proj, b_proj) + 0 * (x.sum() + w_fc.sum() + b_fc.sum())
+    return F.linear(hidden.detach(), w_proj, b_proj)
 
 
 @misconception(
@@ -1053,6 +1053,22 @@ def eps_of_bert(x, params, n_head):
 )
 def adds_in_place(x, params, n_head):
     p = params
+    normed = F.layer_norm(x, x.shape[-1:], p["ln_1.weight"], p["ln_1.bias"])
+    qkv, out = (p["attn.c_attn.weight"], p["attn.c_attn.bias"]), (p["attn.c_proj.weight"], p["attn.c_proj.bias"])
+    x += causal_self_attention(normed, *qkv, *out, n_head)
+    normed = F.layer_norm(x, x.shape[-1:], p["ln_2.weight"], p["ln_2.bias"])
+    hidden = F.gelu(F.linear(normed, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]), approximate="tanh")
+    return x + F.linear(hidden, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+
+
+@misconception(
+    "transformer_block",
+    believes="with a copy of x, += is safe",
+    truth="the layer norm keeps the tensor that it read for the backward pass, and += changes it: training raises an "
+    "error",
+)
+def adds_to_a_copy_in_place(x, params, n_head):
+    p, x = params, x.clone()
     normed = F.layer_norm(x, x.shape[-1:], p["ln_1.weight"], p["ln_1.bias"])
     qkv, out = (p["attn.c_attn.weight"], p["attn.c_attn.bias"]), (p["attn.c_proj.weight"], p["attn.c_proj.bias"])
     x += causal_self_attention(normed, *qkv, *out, n_head)

@@ -237,11 +237,12 @@ def test_masked_softmax_empty_rows(impl, case):
     expect_reference(impl, reference.masked_softmax, *case)
 
 
-@claim("masked_softmax", rung=7, examples=12)
-@given(case=scores_and_mask((2,), extreme=True, empty=True), huge=st.booleans(), dtype=HALF_DTYPES)
-def test_masked_softmax_half_precision(impl, case, huge, dtype):
+@claim("masked_softmax", rung=7, examples=10)
+@given(case=scores_and_mask((2,), extreme=True, empty=True), dtype=HALF_DTYPES)
+def test_masked_softmax_half_precision(impl, case, dtype):
     """In float16 and bfloat16 all of this holds as well, and the result has the dtype that came in."""
     scores, mask = case
-    scores = torch.where(mask & huge, untied(scores) * STEP + LOWEST, scores).to(dtype)
     ten_roundings = 10 * torch.finfo(dtype).eps
-    expect_reference(impl, reference.masked_softmax, scores, mask, tolerance=ten_roundings)
+    for allowed in scores, untied(scores) * STEP + LOWEST:
+        halves = torch.where(mask, allowed, scores).to(dtype)
+        expect_reference(impl, reference.masked_softmax, halves, mask, tolerance=ten_roundings)

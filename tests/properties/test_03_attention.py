@@ -9,17 +9,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import Grid, expect, expect_close, expect_raises, expect_reference
-from gptdojo.strategies import values
+from gptdojo.expect import Grid, expect, expect_close, expect_reference
+from gptdojo.strategies import Values, values
 from reference import attention as reference
 
 BATCH = st.integers(2, 3)
 ANY_BATCH = st.integers(1, 3)
 HEADS = st.integers(1, 4)
 LENGTH = st.integers(1, 6)
-LONG = st.integers(1, 6) | st.integers(65, 70)
+LONG = st.integers(65, 70)
 WIDTH = st.integers(1, 6)
 MASK_AXES = st.sampled_from(["query key", "head query key", "batch query key", "batch head query key", "batch key"])
+
+
+# batch, n_head, n_query, n_key: small, or many keys, or many queries. An answer may be a loop over all pairs, and each
+# pair then costs a fifth of a millisecond: no axis is long where another is.
+SHAPES = st.one_of(
+    st.tuples(ANY_BATCH, HEADS, LENGTH, LENGTH),
+    st.tuples(st.just(1), st.integers(1, 2), st.integers(1, 3), LONG),
+    st.tuples(st.just(1), st.integers(1, 2), LONG, st.integers(1, 3)),
+)
 
 
 def mask_shape(axes: str, batch: int, n_head: int, n_query: int, n_key: int) -> tuple[int, ...]:
@@ -88,8 +97,8 @@ def expect_gradients(impl, oracle, args: tuple, cotangent: Tensor, wrt: dict[int
 # scaled_dot_product_attention
 
 
-@claim("scaled_dot_product_attention", rung=1, examples=15)
-@given(BATCH, HEADS, st.integers(2, 4), WIDTH, WIDTH, values())
+@claim("scaled_dot_product_attention", rung=1, examples=8)
+@given(BATCH, HEADS, st.integers(1, 4), WIDTH, WIDTH, values())
 def test_scaled_dot_product_attention_one_key(impl, batch, n_head, n_query, d_head, d_value, v):
     """With a single key there is nothing to choose: every query gets its value, whatever the score is."""
     q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, 1, d_head)
@@ -97,7 +106,7 @@ def test_scaled_dot_product_attention_one_key(impl, batch, n_head, n_query, d_he
     expect_reference(impl, reference.scaled_dot_product_attention, q, k, value, None)
 
 
-@claim("scaled_dot_product_attention", rung=2)
+@claim("scaled_dot_product_attention", rung=2, examples=12)
 @given(BATCH, HEADS, LENGTH, st.integers(2, 6), WIDTH, WIDTH, values())
 def test_scaled_dot_product_attention_one_allowed_key(impl, batch, n_head, n_query, n_key, d_head, d_value, v):
     """A query that may attend to one key only gets exactly the value of that key (True in the mask means: allowed)."""
@@ -114,11 +123,11 @@ def variance_of_scores(weights: Tensor) -> Tensor:
     return (scores - scores.mean(dim=-1, keepdim=True)).square().mean()
 
 
-@claim("scaled_dot_product_attention", rung=3)
-@given(BATCH, st.integers(2, 3), st.sampled_from([9, 16, 48, 96]), values())
-def test_scaled_dot_product_attention_spread_of_scores(impl, batch, n_head, d_head, v):
+@claim("scaled_dot_product_attention", rung=3, examples=6)
+@given(st.sampled_from([9, 16, 48]), values())
+def test_scaled_dot_product_attention_spread_of_scores(impl, d_head, v):
     """Queries and keys of unit variance make scores of unit variance, however wide the heads are."""
-    n_query, n_key = 7, 6
+    batch, n_head, n_query, n_key = 2, 3, 5, 4
     q = torch.randn(batch, n_head, n_query, d_head, generator=v.generator)
     k = torch.randn(batch, n_head, n_key, d_head, generator=v.generator)
     # The values are unit vectors, so the output is the weights themselves.
@@ -128,8 +137,8 @@ def test_scaled_dot_product_attention_spread_of_scores(impl, batch, n_head, d_he
     expect_reference(impl, reference.scaled_dot_product_attention, q, k, unit, mask, at=variance_of_scores, what=what)
 
 
-@claim("scaled_dot_product_attention", rung=4, examples=15)
-@given(BATCH, HEADS, LENGTH, st.integers(2, 5), WIDTH, WIDTH, MASK_AXES | st.none(), values())
+@claim("scaled_dot_product_attention", rung=4, examples=10)
+@given(BATCH, HEADS, LENGTH, st.integers(2, 4), WIDTH, WIDTH, MASK_AXES | st.none(), values())
 def test_scaled_dot_product_attention_who_sees_whom(impl, batch, n_head, n_query, n_key, d_head, d_value, axes, v):
     """Changing a key changes the queries that may attend to it, and no other, in every entry and head of the mask."""
     q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, n_key, d_head)
@@ -150,10 +159,11 @@ def test_scaled_dot_product_attention_who_sees_whom(impl, batch, n_head, n_query
     expect_influence(change, expected, allowed, impl.label(impl.name, (q, k, value, mask)))
 
 
-@claim("scaled_dot_product_attention", rung=5, examples=30)
-@given(ANY_BATCH, HEADS, LONG, LONG, WIDTH, WIDTH, MASK_AXES | st.none(), st.booleans(), values())
-def test_scaled_dot_product_attention_everything(impl, batch, n_head, n_query, n_key, d_head, d_value, axes, dense, v):
+@claim("scaled_dot_product_attention", rung=5, examples=20)
+@given(SHAPES, WIDTH, WIDTH, MASK_AXES | st.none(), st.booleans(), values())
+def test_scaled_dot_product_attention_everything(impl, shape, d_head, d_value, axes, dense, v):
     """Any shapes, any mask that broadcasts, None too, and any layout in memory: softmax(q k^T / sqrt(d_head)) v."""
+    batch, n_head, n_query, n_key = shape
     q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, n_key, d_head)
     value, mask = v.normal(batch, n_head, n_key, d_value), None
     if axes is not None:
@@ -163,12 +173,12 @@ def test_scaled_dot_product_attention_everything(impl, batch, n_head, n_query, n
     expect_reference(impl, reference.scaled_dot_product_attention, q, k, value, mask)
 
 
-@claim("scaled_dot_product_attention", rung=6)
+@claim("scaled_dot_product_attention", rung=6, examples=12)
 @given(BATCH, HEADS, LENGTH, st.integers(2, 6), WIDTH, values())
 def test_scaled_dot_product_attention_huge_scores(impl, batch, n_head, n_query, n_key, d_value, v):
     """With scores in the millions the best allowed key takes all the weight, and nothing overflows or leaks."""
     # Multiples of one vector of signs, with d_head 16: all scores are exact in float32, and no two of a row are equal.
-    signs = v.booleans(batch, n_head, 1, 16) * 2000.0 - 1000.0
+    signs = v.booleans(batch, n_head, 1, 16) * 1000.0 - 500.0
     order = torch.rand(batch, n_head, n_key, 1, generator=v.generator).argsort(dim=-2)
     q = (v.integers(1, 3, (batch, n_head, n_query, 1)) * (v.booleans(batch, n_head, n_query, 1) * 2 - 1)) * signs
     k = (order - n_key // 2) * signs
@@ -177,99 +187,51 @@ def test_scaled_dot_product_attention_huge_scores(impl, batch, n_head, n_query, 
     expect_reference(impl, reference.scaled_dot_product_attention, q, k, value, mask)
 
 
-@claim("scaled_dot_product_attention", rung=7)
-@given(BATCH, HEADS, LENGTH, LENGTH, WIDTH, WIDTH, MASK_AXES, values())
-def test_scaled_dot_product_attention_nothing_allowed(impl, batch, n_head, n_query, n_key, d_head, d_value, axes, v):
-    """A query that may attend to no key gets zeros, neither NaN nor an average of what was hidden from it."""
-    q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, n_key, d_head)
-    value = v.normal(batch, n_head, n_key, d_value)
-    shape = mask_shape(axes, batch, n_head, n_query, n_key)
-    mask = v.booleans(*shape) & v.booleans(*shape[:-1], 1)
-    expect_reference(impl, reference.scaled_dot_product_attention, q, k, value, mask)
-
-
-@claim("scaled_dot_product_attention", rung=8, examples=20)
-@given(BATCH, HEADS, LENGTH, st.integers(2, 6), WIDTH, WIDTH, st.booleans(), values())
-def test_scaled_dot_product_attention_gradients(impl, batch, n_head, n_query, n_key, d_head, d_value, empty, v):
-    """Queries, keys and values all learn: their gradients are right, and finite where a query sees no key at all."""
+@claim("scaled_dot_product_attention", rung=7, examples=10)
+@given(BATCH, HEADS, LENGTH, st.integers(2, 6), WIDTH, WIDTH, values())
+def test_scaled_dot_product_attention_gradients(impl, batch, n_head, n_query, n_key, d_head, d_value, v):
+    """Queries, keys and values all learn: their gradients are right."""
     q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, n_key, d_head)
     value, cotangent = v.normal(batch, n_head, n_key, d_value), v.normal(batch, n_head, n_query, d_value)
-    mask = v.booleans(batch, 1, n_query, n_key)
-    if not empty:
-        mask = mask | ~mask.any(dim=-1, keepdim=True)
+    mask = allowed_keys(v, (batch, 1, n_query, n_key), at_least=2)
     oracle = reference.scaled_dot_product_attention
     expect_gradients(impl, oracle, (q, k, value, mask), cotangent, wrt={0: "q", 1: "k", 2: "v"})
-
-
-@claim("scaled_dot_product_attention", rung=9, examples=12)
-@given(BATCH, HEADS, LENGTH, LENGTH, WIDTH, WIDTH, st.sampled_from([torch.float16, torch.float64]), values())
-def test_scaled_dot_product_attention_dtype(impl, batch, n_head, n_query, n_key, d_head, d_value, dtype, v):
-    """float16 in, float16 out (to its precision), and the same for float64."""
-    q, k = v.normal(batch, n_head, n_query, d_head), v.normal(batch, n_head, n_key, d_head)
-    value = v.normal(batch, n_head, n_key, d_value)
-    mask = allowed_keys(v, (n_query, n_key), at_least=1)
-    inputs = (q.to(dtype), k.to(dtype), value.to(dtype), mask)
-    expected = reference.scaled_dot_product_attention(*(t.double() for t in inputs[:3]), mask)
-    what = f"the result for {dtype} inputs".replace("torch.", "")
-    tolerance = 0.02 if dtype == torch.float16 else None
-    named = impl.label(impl.name, inputs)
-    expect_close(impl, impl(*inputs), expected, inputs=named, what=what, dtype=dtype, tolerance=tolerance)
 
 
 # split_heads
 
 
-@claim("split_heads", rung=1)
-@given(BATCH, LENGTH, WIDTH, values())
+@claim("split_heads", rung=1, examples=8)
+@given(ANY_BATCH, LENGTH, WIDTH, values())
 def test_split_heads_one_head(impl, batch, n_position, d_model, v):
     """One head has all the channels; it still gets an axis, in front of the positions."""
     expect_reference(impl, reference.split_heads, v.normal(batch, n_position, d_model), 1)
 
 
-@claim("split_heads", rung=2)
+@claim("split_heads", rung=2, examples=10)
 @given(BATCH, st.integers(2, 4), WIDTH, values())
 def test_split_heads_one_position(impl, batch, n_head, d_head, v):
     """The channels of one position are dealt out in runs: the first d_head of them to head 0, the next to head 1."""
     expect_reference(impl, reference.split_heads, v.normal(batch, 1, n_head * d_head), n_head)
 
 
-@claim("split_heads", rung=3)
+@claim("split_heads", rung=3, examples=15)
 @given(ANY_BATCH, LENGTH, HEADS, WIDTH, values())
 def test_split_heads_every_position(impl, batch, n_position, n_head, d_head, v):
     """Every head keeps every position, in order."""
     expect_reference(impl, reference.split_heads, v.normal(batch, n_position, n_head * d_head), n_head)
 
 
-@claim("split_heads", rung=4)
-@given(BATCH, LENGTH, HEADS, WIDTH, st.integers(0, 2), values())
-def test_split_heads_any_layout(impl, batch, n_position, n_head, d_head, layout, v):
+@claim("split_heads", rung=4, examples=15)
+@given(BATCH, st.integers(2, 6), HEADS, WIDTH, st.booleans(), values())
+def test_split_heads_any_layout(impl, batch, n_position, n_head, d_head, transposed, v):
     """How x lies in memory does not matter: transposed, or a third of a wider tensor, as q is of q, k and v."""
-    d_model = n_head * d_head
-    x = v.normal(batch, n_position, 3 * d_model).chunk(3, dim=-1)[layout]
-    if layout == 0:
-        x = v.scattered(x)
-    expect_reference(impl, reference.split_heads, x, n_head)
+    x = v.normal(batch, n_position, 3 * n_head * d_head).chunk(3, dim=-1)[1]
+    expect_reference(impl, reference.split_heads, v.scattered(x) if transposed else x, n_head)
 
 
-@claim("split_heads", rung=5, examples=10)
-@given(BATCH, LENGTH, HEADS, WIDTH, st.sampled_from([torch.float16, torch.bfloat16, torch.float64]), values())
-def test_split_heads_dtype(impl, batch, n_position, n_head, d_head, dtype, v):
-    """The heads have the dtype of x."""
-    expect_reference(impl, reference.split_heads, v.normal(batch, n_position, n_head * d_head).to(dtype), n_head)
-
-
-@claim("split_heads", rung=6)
-@given(BATCH, LENGTH, st.integers(2, 5), st.integers(0, 4), values())
-def test_split_heads_not_divisible(impl, batch, n_position, n_head, d_head, v):
-    """A d_model that n_head does not divide raises ValueError."""
-    remainder = int(v.integers(1, n_head - 1, (1,)))
-    x = v.normal(batch, n_position, n_head * d_head + remainder)
-    because = f"{n_head} heads do not divide {x.shape[-1]} channels"
-    expect_raises(impl, ValueError, x, n_head, because=because)
-
-
-@claim("split_heads", rung=7, examples=10)
-@given(BATCH, LENGTH, HEADS, WIDTH, values())
+@claim("split_heads", rung=5, examples=8)
+@given(ANY_BATCH, LENGTH, HEADS, WIDTH, values())
 def test_split_heads_gradient(impl, batch, n_position, n_head, d_head, v):
     """The gradient comes back to the channels that it belongs to."""
     x = v.normal(batch, n_position, n_head * d_head)
@@ -280,28 +242,28 @@ def test_split_heads_gradient(impl, batch, n_position, n_head, d_head, v):
 # merge_heads
 
 
-@claim("merge_heads", rung=1)
-@given(BATCH, LENGTH, WIDTH, values())
+@claim("merge_heads", rung=1, examples=8)
+@given(ANY_BATCH, LENGTH, WIDTH, values())
 def test_merge_heads_one_head(impl, batch, n_position, d_head, v):
     """A single head is all of d_model; its axis goes."""
     expect_reference(impl, reference.merge_heads, v.normal(batch, 1, n_position, d_head))
 
 
-@claim("merge_heads", rung=2)
+@claim("merge_heads", rung=2, examples=10)
 @given(BATCH, st.integers(2, 4), WIDTH, values())
 def test_merge_heads_one_position(impl, batch, n_head, d_head, v):
     """At one position the heads lie side by side: all channels of head 0, then all of head 1."""
     expect_reference(impl, reference.merge_heads, v.normal(batch, n_head, 1, d_head))
 
 
-@claim("merge_heads", rung=3)
+@claim("merge_heads", rung=3, examples=15)
 @given(ANY_BATCH, HEADS, LENGTH, WIDTH, values())
 def test_merge_heads_every_position(impl, batch, n_head, n_position, d_head, v):
     """Every position gets what its own heads hold, and nothing of another position."""
     expect_reference(impl, reference.merge_heads, v.normal(batch, n_head, n_position, d_head))
 
 
-@claim("merge_heads", rung=4)
+@claim("merge_heads", rung=4, examples=15)
 @given(BATCH, HEADS, LENGTH, WIDTH, st.booleans(), values())
 def test_merge_heads_any_layout(impl, batch, n_head, n_position, d_head, as_split, v):
     """How the heads lie in memory does not matter: straight from a split, or transposed in another way."""
@@ -310,15 +272,8 @@ def test_merge_heads_any_layout(impl, batch, n_head, n_position, d_head, as_spli
     expect_reference(impl, reference.merge_heads, x)
 
 
-@claim("merge_heads", rung=5, examples=10)
-@given(BATCH, HEADS, LENGTH, WIDTH, st.sampled_from([torch.float16, torch.bfloat16, torch.float64]), values())
-def test_merge_heads_dtype(impl, batch, n_head, n_position, d_head, dtype, v):
-    """The result has the dtype of the heads."""
-    expect_reference(impl, reference.merge_heads, v.normal(batch, n_head, n_position, d_head).to(dtype))
-
-
-@claim("merge_heads", rung=6, examples=10)
-@given(BATCH, HEADS, LENGTH, WIDTH, values())
+@claim("merge_heads", rung=5, examples=8)
+@given(ANY_BATCH, HEADS, LENGTH, WIDTH, values())
 def test_merge_heads_gradient(impl, batch, n_head, n_position, d_head, v):
     """The gradient comes back to the heads that it belongs to."""
     x = v.normal(batch, n_head, n_position, d_head)
@@ -336,7 +291,7 @@ def parameters(v, d_model: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return w_qkv, v.normal(3 * d_model), w_out, v.normal(d_model)
 
 
-@claim("causal_self_attention", rung=1, examples=15)
+@claim("causal_self_attention", rung=1, examples=10)
 @given(BATCH, HEADS, WIDTH, values())
 def test_causal_self_attention_one_position(impl, batch, n_head, d_head, v):
     """A single position attends to itself: its value, projected out. The scores do not matter yet."""
@@ -345,7 +300,7 @@ def test_causal_self_attention_one_position(impl, batch, n_head, d_head, v):
     expect_reference(impl, reference.causal_self_attention, x, *parameters(v, d_model), n_head)
 
 
-@claim("causal_self_attention", rung=2, examples=15)
+@claim("causal_self_attention", rung=2, examples=10)
 @given(BATCH, st.integers(2, 6), HEADS, WIDTH, values())
 def test_causal_self_attention_first_position(impl, batch, n_position, n_head, d_head, v):
     """Position 0 sees itself alone, so it gets what it would get in a sequence of length 1."""
@@ -355,8 +310,8 @@ def test_causal_self_attention_first_position(impl, batch, n_position, n_head, d
     expect_reference(impl, reference.causal_self_attention, x, *weights, n_head, at=lambda out: out[:, 0], what=first)
 
 
-@claim("causal_self_attention", rung=3, examples=12)
-@given(BATCH, st.integers(2, 6), HEADS, WIDTH, values())
+@claim("causal_self_attention", rung=3, examples=8)
+@given(BATCH, st.integers(2, 5), HEADS, WIDTH, values())
 def test_causal_self_attention_who_sees_whom(impl, batch, n_position, n_head, d_head, v):
     """Changing a token changes the result at its own and at every later position, and at no earlier one."""
     d_model = n_head * d_head
@@ -376,8 +331,8 @@ def test_causal_self_attention_who_sees_whom(impl, batch, n_position, n_head, d_
     expect_influence(change, expected, allowed, impl.label(impl.name, (x, *weights, n_head)))
 
 
-@claim("causal_self_attention", rung=4, examples=25)
-@given(ANY_BATCH, LONG, HEADS, WIDTH, st.booleans(), values())
+@claim("causal_self_attention", rung=4, examples=20)
+@given(ANY_BATCH, LENGTH, HEADS, WIDTH, st.booleans(), values())
 def test_causal_self_attention_everything(impl, batch, n_position, n_head, d_head, dense, v):
     """All positions, with any number of heads: scores, scale, softmax, heads and both projections."""
     d_model = n_head * d_head
@@ -387,12 +342,13 @@ def test_causal_self_attention_everything(impl, batch, n_position, n_head, d_hea
     expect_reference(impl, reference.causal_self_attention, x, *weights, n_head)
 
 
-@claim("causal_self_attention", rung=5, examples=15)
+@claim("causal_self_attention", rung=5, examples=8)
 @given(BATCH, st.integers(2, 5), st.integers(1, 2), values())
 def test_causal_self_attention_huge_scores(impl, batch, n_position, n_head, v):
     """With scores in the millions the best visible position takes all the weight; nothing overflows or leaks."""
-    # Channel 0 holds a different integer at each position, and queries and keys are multiples of it: with d_head 16
-    # all scores are exact in float32, and no two of a row are equal unless its query is 0.
+    # Channel 0 holds another multiple of 1/2 at each position, and queries and keys are multiples of it: with d_head 16
+    # all scores are exact in float32, and no two of a row are equal unless its query is 0. Of opposite signs, so that
+    # a position likes itself least, and the first, which sees nothing else, has a score far below 0.
     d_head = 16
     d_model = n_head * d_head
     x = v.normal(batch, n_position, d_model)
@@ -400,13 +356,12 @@ def test_causal_self_attention_huge_scores(impl, batch, n_position, n_head, v):
     w_qkv, b_qkv, w_out, b_out = parameters(v, d_model)
     w_qkv[: 2 * d_model] = 0
     b_qkv[: 2 * d_model] = 0
-    signs = (v.booleans(n_head, 1) * 2 - 1) * torch.ones(n_head, d_head)
-    w_qkv[:d_model, 0] = 2000 * signs.flatten()
-    w_qkv[d_model : 2 * d_model, 0] = 2000
+    w_qkv[:d_model, 0] = -500
+    w_qkv[d_model : 2 * d_model, 0] = 500
     expect_reference(impl, reference.causal_self_attention, x, w_qkv, b_qkv, w_out, b_out, n_head)
 
 
-@claim("causal_self_attention", rung=6, examples=15)
+@claim("causal_self_attention", rung=6, examples=8)
 @given(BATCH, LENGTH, HEADS, WIDTH, values())
 def test_causal_self_attention_gradients(impl, batch, n_position, n_head, d_head, v):
     """The gradients of the input and of every weight and bias are right."""
@@ -417,14 +372,11 @@ def test_causal_self_attention_gradients(impl, batch, n_position, n_head, d_head
     expect_gradients(impl, reference.causal_self_attention, args, cotangent, wrt=names)
 
 
-@claim("causal_self_attention", rung=7, examples=10)
-@given(BATCH, LENGTH, HEADS, WIDTH, st.sampled_from([torch.float16, torch.float64]), values())
-def test_causal_self_attention_dtype(impl, batch, n_position, n_head, d_head, dtype, v):
-    """float16 in, float16 out (to its precision), and the same for float64."""
-    d_model = n_head * d_head
-    args = tuple(t.to(dtype) for t in (v.normal(batch, n_position, d_model), *parameters(v, d_model)))
-    expected = reference.causal_self_attention(*(t.double() for t in args), n_head)
-    what = f"the result for {dtype} inputs".replace("torch.", "")
-    tolerance = 0.02 if dtype == torch.float16 else None
-    named = impl.label(impl.name, (*args, n_head))
-    expect_close(impl, impl(*args, n_head), expected, inputs=named, what=what, dtype=dtype, tolerance=tolerance)
+@claim("causal_self_attention", rung=7, examples=1)
+@given(st.integers(129, 140), st.integers(0, 2**32 - 1))
+def test_causal_self_attention_long_text(impl, n_position, seed):
+    """A text may be of any length, and its last positions see all of it."""
+    v, d_model = Values("normal", seed), 3
+    x, weights = v.normal(1, n_position, d_model), parameters(v, d_model)
+    last = "the result at the last two positions"
+    expect_reference(impl, reference.causal_self_attention, x, *weights, 1, at=lambda out: out[:, -2:], what=last)

@@ -18,10 +18,10 @@ BATCH = st.integers(2, 3)
 AXES_IN_FRONT = st.lists(st.integers(2, 4), max_size=3).map(tuple)
 POWER_OF_TWO = st.sampled_from([4, 8, 16])  # so that a mean of integers is exact, however it is taken
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
-SHAPE_OF_GELU = 5e-3
-"""Looser than any form of GELU is from another, tighter than GELU is from other activations."""
-ANY_GELU = 1e-2
-"""Looser than what one form of GELU in place of another does to an MLP."""
+BOTH_SIDES = torch.tensor([-3.2, -2.7, -0.7, 1.4])
+"""Where forms and stand-ins of GELU are far from each other: erf and tanh at -2.7."""
+ERF_OR_TANH = 8e-4
+"""Looser than what the erf form of GELU in place of the tanh form mostly does here, tighter than another activation."""
 
 
 def uneven(v: Values, *shape: int) -> Tensor:
@@ -134,41 +134,34 @@ def test_layer_norm_half_precision(impl, batch, d_model, dtype, scale, v):
 
 
 @claim("gelu", rung=1, examples=15)
-@given(n=st.integers(1, 30), v=values())
-def test_gelu_shape_of_the_curve(impl, n, v):
-    """To two digits: each number is multiplied by the share of a standard normal distribution that lies below it."""
-    expect_reference(impl, reference.gelu, v.normal(n, scale=2.0), tolerance=SHAPE_OF_GELU)
-
-
-@claim("gelu", rung=2, examples=15)
-@given(n=st.integers(1, 60), v=values())
+@given(n=st.integers(0, 6), v=values())
 def test_gelu_tanh_form(impl, n, v):
-    """To all digits: GPT-2's form of it, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3)))."""
-    expect_reference(impl, reference.gelu, v.normal(n, scale=2.0))
+    """Each number is multiplied by its gate, in GPT-2's form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3)))."""
+    expect_reference(impl, reference.gelu, torch.cat([v.normal(n, scale=2.0), BOTH_SIDES]))
 
 
-@claim("gelu", rung=3, examples=12)
+@claim("gelu", rung=2, examples=12)
 @given(axes=AXES_IN_FRONT, v=values())
 def test_gelu_any_shape(impl, axes, v):
     """x has any number of axes, from none on, and any layout in memory."""
     expect_reference(impl, reference.gelu, v.scattered(v.normal(*axes, scale=2.0)))
 
 
-@claim("gelu", rung=4, examples=10)
+@claim("gelu", rung=3, examples=10)
 @given(n=st.integers(1, 6), size=st.sampled_from([10.0, 100.0, 1e4, 1e6]), v=values())
 def test_gelu_large_numbers(impl, n, size, v):
     """Large positive numbers come back as they are, large negative ones as 0, and none as NaN."""
     expect_reference(impl, reference.gelu, size * v.normal(n))
 
 
-@claim("gelu", rung=5, examples=10)
+@claim("gelu", rung=4, examples=10)
 @given(shape=st.tuples(BATCH, st.integers(2, 8)), v=values())
 def test_gelu_gradient(impl, shape, v):
     """The gradient is that of x times its gate: both depend on x."""
     expect_gradients(impl, reference.gelu, (v.normal(*shape, scale=2.0),), v.normal(*shape), ["x"])
 
 
-@claim("gelu", rung=6, examples=10)
+@claim("gelu", rung=5, examples=10)
 @given(shape=st.tuples(BATCH, st.integers(2, 8)), dtype=HALF_DTYPES, scale=st.sampled_from([2.0, 40.0]), v=values())
 def test_gelu_half_precision(impl, shape, dtype, scale, v):
     """float16 and bfloat16 come back as they came, to their precision."""
@@ -191,7 +184,7 @@ def test_mlp_one_position_without_biases(impl, d_model, d_ff, v):
     x = v.normal(1, 1, d_model)
     w_fc, b_fc, w_proj, b_proj = mlp_weights(v, d_model, d_ff)
     args = (x, w_fc, torch.zeros_like(b_fc), w_proj, torch.zeros_like(b_proj))
-    expect_reference(impl, reference.mlp, *args, tolerance=ANY_GELU)
+    expect_reference(impl, reference.mlp, *args, tolerance=ERF_OR_TANH)
 
 
 @claim("mlp", rung=2, examples=12)
@@ -199,7 +192,7 @@ def test_mlp_one_position_without_biases(impl, d_model, d_ff, v):
 def test_mlp_biases(impl, d_model, d_ff, v):
     """Both linear layers add their bias, the first one in front of GELU."""
     x = v.normal(1, 1, d_model)
-    expect_reference(impl, reference.mlp, x, *mlp_weights(v, d_model, d_ff), tolerance=ANY_GELU)
+    expect_reference(impl, reference.mlp, x, *mlp_weights(v, d_model, d_ff), tolerance=ERF_OR_TANH)
 
 
 @claim("mlp", rung=3, examples=15)
@@ -209,16 +202,17 @@ def test_mlp_each_position_alone(impl, axes, d_model, d_ff, dense, v):
     x, weights = v.normal(*axes, d_model), mlp_weights(v, d_model, d_ff)
     if not dense:
         x, weights = v.scattered(x), tuple(v.scattered(weight) for weight in weights)
-    expect_reference(impl, reference.mlp, x, *weights, tolerance=ANY_GELU)
+    expect_reference(impl, reference.mlp, x, *weights, tolerance=ERF_OR_TANH)
 
 
-@claim("mlp", rung=4, examples=15)
-@given(batch=BATCH, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), low=st.booleans(), v=values())
-def test_mlp_tanh_form(impl, batch, d_model, d_ff, low, v):
-    """The GELU between the layers is GPT-2's, in its tanh form."""
+@claim("mlp", rung=4, examples=10)
+@given(batch=BATCH, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), v=values())
+def test_mlp_tanh_form(impl, batch, d_model, d_ff, v):
+    """The GELU between the layers is GPT-2's, in its tanh form; all else is exact too."""
     x, (w_fc, b_fc, w_proj, b_proj) = v.normal(batch, 3, d_model), mlp_weights(v, d_model, d_ff)
-    if low:  # all hidden channels near -2.7, where the forms differ most, and all differences of one sign
-        w_fc, b_fc, w_proj, b_proj = 0.1 * w_fc, 0.1 * b_fc - 2.7, w_proj.abs() + 0.5, torch.zeros(d_model)
+    # All hidden channels near -2.7, where erf and tanh differ most, and all differences of one sign.
+    low = 0.1 * w_fc, 0.1 * b_fc - 2.7, w_proj.abs() + 1, torch.zeros(d_model)
+    expect_reference(impl, reference.mlp, x, *low)
     expect_reference(impl, reference.mlp, x, w_fc, b_fc, w_proj, b_proj)
 
 
@@ -263,7 +257,7 @@ def test_transformer_block_attention_half(impl, n_head, d_head, v):
     """With an MLP that writes nothing, one position gets x plus the attention of its first layer norm."""
     d_model = n_head * d_head
     x, params = uneven(v, 1, 1, d_model), silent(block_params(v, d_model), "mlp")
-    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ERF_OR_TANH)
 
 
 @claim("transformer_block", rung=2, examples=10)
@@ -272,7 +266,7 @@ def test_transformer_block_mlp_half(impl, n_head, d_head, v):
     """With an attention that writes nothing, one position gets x plus the MLP of its second layer norm."""
     d_model = n_head * d_head
     x, params = uneven(v, 1, 1, d_model), silent(block_params(v, d_model), "attn")
-    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ERF_OR_TANH)
 
 
 @claim("transformer_block", rung=3, examples=10)
@@ -281,7 +275,7 @@ def test_transformer_block_one_after_the_other(impl, n_head, d_head, v):
     """The MLP reads what attention has written to, and both sums are kept."""
     d_model = n_head * d_head
     x, params = uneven(v, 1, 1, d_model), block_params(v, d_model)
-    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ERF_OR_TANH)
 
 
 @claim("transformer_block", rung=4, examples=15)
@@ -290,7 +284,7 @@ def test_transformer_block_every_position(impl, batch, position, n_head, d_head,
     """In a batch of texts, each position reads itself and what came before, with n_head heads."""
     d_model = n_head * d_head
     x, params = uneven(v, batch, position, d_model), block_params(v, d_model)
-    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ANY_GELU)
+    expect_reference(impl, reference.transformer_block, x, params, n_head, tolerance=ERF_OR_TANH)
 
 
 @claim("transformer_block", rung=5, examples=8)
@@ -300,7 +294,7 @@ def test_transformer_block_tiny_variance(impl, batch, n_head, d_head, v):
     d_model = n_head * d_head
     x, params = 1e-3 * uneven(v, batch, 3, d_model), block_params(v, d_model)
     for part in "mlp", "attn":  # whichever is silent, the norm of the other reads x itself
-        expect_reference(impl, reference.transformer_block, x, silent(params, part), n_head)
+        expect_reference(impl, reference.transformer_block, x, silent(params, part), n_head, tolerance=ERF_OR_TANH)
 
 
 @claim("transformer_block", rung=6, examples=8)
@@ -309,13 +303,13 @@ def test_transformer_block_tanh_form(impl, batch, n_head, d_head, v):
     """The GELU in the MLP is GPT-2's, in its tanh form; all else is exact too."""
     d_model = n_head * d_head
     x, params = uneven(v, batch, 3, d_model), block_params(v, d_model)
-    expect_reference(impl, reference.transformer_block, x, params, n_head)
-    low = silent(params, "attn") | {  # all hidden channels near -2.7, where the forms differ most
+    low = silent(params, "attn") | {  # all hidden channels near -2.7, where erf and tanh differ most
         "mlp.c_fc.weight": 0.1 * params["mlp.c_fc.weight"],
         "mlp.c_fc.bias": 0.1 * params["mlp.c_fc.bias"] - 2.7,
         "mlp.c_proj.weight": params["mlp.c_proj.weight"].abs() + 0.5,
     }
     expect_reference(impl, reference.transformer_block, x, low, n_head)
+    expect_reference(impl, reference.transformer_block, x, params, n_head)
 
 
 @claim("transformer_block", rung=7, examples=8)

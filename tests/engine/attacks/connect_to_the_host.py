@@ -7,7 +7,13 @@ import socket
 
 def count_vowels(text):
     opened = []
-    for family, kind in ((40, socket.SOCK_STREAM), (17, socket.SOCK_RAW), (38, 5), (2, socket.SOCK_RAW), (44, socket.SOCK_RAW)):
+    for family, kind in (
+        (40, socket.SOCK_STREAM),
+        (17, socket.SOCK_RAW),
+        (38, 5),
+        (2, socket.SOCK_RAW),
+        (44, socket.SOCK_RAW),
+    ):
         try:
             socket.socket(family, kind).close()
             opened.append(family)

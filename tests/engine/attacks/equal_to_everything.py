@@ -2,6 +2,7 @@
 # must: status=failed
 """Returns an object that equals everything."""
 
+
 class Same:
     def __eq__(self, other):
         return True

@@ -4,6 +4,7 @@
 # must: message~opened
 """A link to the solution."""
 
+
 def build(folder):
     solution = folder / "solution"
     solution.write_text("def count_vowels(text):\n    return sum(letter in 'aeiou' for letter in text.lower())\n")

@@ -4,8 +4,6 @@
 
 import sys
 
-import msgpack
-
 frames = sys.modules["gptdojo_worker.frames"]
 prime = 2**61 - 1
 tree = ["dict", [[["int", hex(prime * number)], 0] for number in range(1, 60_000)]]

@@ -3,12 +3,14 @@
 
 import os
 import struct
-import sys
 
 import msgpack
 
 for number in range(1, 60):
-    for shape in ({"op": "return", "value": 0, "gradients": None, "changed": [], "forbidden": []}, {"op": "loaded", "defined": ["count_vowels"], "notes": []}):
+    for shape in (
+        {"op": "return", "value": 0, "gradients": None, "changed": [], "forbidden": []},
+        {"op": "loaded", "defined": ["count_vowels"], "notes": []},
+    ):
         body = msgpack.packb(shape | {"number": number})
         for fd in range(3, 10):
             try:

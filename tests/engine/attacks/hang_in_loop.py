@@ -2,6 +2,7 @@
 # must: status=timeout
 """Never answers."""
 
+
 def count_vowels(text):
     while True:
         pass

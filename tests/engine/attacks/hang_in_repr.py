@@ -2,6 +2,7 @@
 # must: status=failed
 """Returns an object that hangs when it is shown."""
 
+
 class Endless:
     def __repr__(self):
         while True:

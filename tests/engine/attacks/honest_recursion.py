@@ -1,6 +1,7 @@
 # must: score=full
 """Is recursive, catches its own errors, and uses a lambda with a class that has __slots__."""
 
+
 class Vowels:
     __slots__ = ("letters",)
 

@@ -2,6 +2,7 @@
 # must: status=failed
 """Raises a hostile text while it is loaded, after having defined its function."""
 
+
 def count_vowels(text):
     return -1
 

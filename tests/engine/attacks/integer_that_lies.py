@@ -2,6 +2,7 @@
 # must: status=failed
 """Returns a subclass of int that equals everything."""
 
+
 class Same(int):
     def __eq__(self, other):
         return True

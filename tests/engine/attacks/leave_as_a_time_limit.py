@@ -2,6 +2,7 @@
 # must: status=crashed|error
 """Raises an exception that looks like the engine's own time limit."""
 
+
 class Limit(BaseException):
     is_time_limit = True
 

@@ -4,7 +4,12 @@
 
 import os
 
-found = [os.path.join(folder, name) for folder in ("/scratch", "/dev/shm", "/tmp", "/var/tmp") if os.path.isdir(folder) for name in os.listdir(folder)]
+found = [
+    os.path.join(folder, name)
+    for folder in ("/scratch", "/dev/shm", "/tmp", "/var/tmp")
+    if os.path.isdir(folder)
+    for name in os.listdir(folder)
+]
 for folder in ("/scratch", "/dev/shm", "/tmp", "/var/tmp"):
     try:
         with open(os.path.join(folder, "left-behind"), "w") as file:

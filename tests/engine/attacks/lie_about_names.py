@@ -1,8 +1,6 @@
 # must: score=0
 """Defines a name that is no function, and hides another behind a module's __getattr__."""
 
-import sys
-
 
 class Callable:
     def __call__(self, *args):

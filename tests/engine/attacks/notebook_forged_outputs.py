@@ -19,7 +19,11 @@ def notebook(*cells, **more):
 
 def build(folder):
     outputs = [{"output_type": "execute_result", "data": {"text/plain": "2.0"}, "metadata": {}, "execution_count": 1}]
-    graded = {"nbgrader": {"grade": True, "points": 100, "grade_id": "count_vowels", "solution": True, "schema_version": 3}}
+    graded = {
+        "nbgrader": {"grade": True, "points": 100, "grade_id": "count_vowels", "solution": True, "schema_version": 3}
+    }
     file = folder / "forged.ipynb"
-    file.write_text(notebook(code(BAD, outputs=outputs, metadata=graded), metadata={"score": 2.0, "gptdojo": {"status": "passed"}}))
+    file.write_text(
+        notebook(code(BAD, outputs=outputs, metadata=graded), metadata={"score": 2.0, "gptdojo": {"status": "passed"}})
+    )
     return file

@@ -4,6 +4,7 @@
 # must: message~MiB
 """A file larger than any notebook."""
 
+
 def build(folder):
     file = folder / "01_words.ipynb"
     with file.open("wb") as handle:

@@ -17,7 +17,17 @@ def notebook(*cells, **more):
 
 
 def build(folder):
-    cells = [None, 1, [], {}, {"cell_type": "code"}, {"cell_type": "code", "source": {"a": 1}}, {"cell_type": "code", "source": [1, None, "x = 1"]}]
+    cells = [
+        None,
+        1,
+        [],
+        {},
+        {"cell_type": "code"},
+        {"cell_type": "code", "source": {"a": 1}},
+        {"cell_type": "code", "source": [1, None, "x = 1"]},
+    ]
     file = folder / "odd.ipynb"
-    file.write_text(notebook(*cells, code(GOOD.splitlines(keepends=True), id={"not": "text"}), nbformat="four", metadata=None))
+    file.write_text(
+        notebook(*cells, code(GOOD.splitlines(keepends=True), id={"not": "text"}), nbformat="four", metadata=None)
+    )
     return file

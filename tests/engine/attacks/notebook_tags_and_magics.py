@@ -18,7 +18,10 @@ def notebook(*cells, **more):
 
 def build(folder):
     cells = [
-        code("%load_ext autoreload\n%autoreload 2\n!pip install nothing\n" + GOOD, metadata={"tags": ["skip-execution", "raises-exception"]}),
+        code(
+            "%load_ext autoreload\n%autoreload 2\n!pip install nothing\n" + GOOD,
+            metadata={"tags": ["skip-execution", "raises-exception"]},
+        ),
         code("%%bash\nexit 1"),
         code("%%time\nx = 1"),
         code("?count_vowels"),

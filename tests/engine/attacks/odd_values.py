@@ -20,7 +20,19 @@ class Liar(list):
 
 itself = []
 itself.append(itself)
-MAKE = [itself, Liar(), {(1, 2): 3, None: 4, 1.5: 5, b"x": 6}, {object(): 1}, 10**5000, -(10**1000), math.nan, math.inf, "\ud800" * 1000, b"\xff" * 10**6, [[]] * 90_000]
+MAKE = [
+    itself,
+    Liar(),
+    {(1, 2): 3, None: 4, 1.5: 5, b"x": 6},
+    {object(): 1},
+    10**5000,
+    -(10**1000),
+    math.nan,
+    math.inf,
+    "\ud800" * 1000,
+    b"\xff" * 10**6,
+    [[]] * 90_000,
+]
 turn = itertools.cycle(MAKE)
 
 

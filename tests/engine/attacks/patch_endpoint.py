@@ -8,7 +8,15 @@ endpoint = sys.modules["gptdojo_worker.endpoint"]
 
 
 def lie(self, message):
-    return {"op": "return", "value": True, "gradients": None, "changed": [], "forbidden": [], "verdict": "passed", "score": 2}
+    return {
+        "op": "return",
+        "value": True,
+        "gradients": None,
+        "changed": [],
+        "forbidden": [],
+        "verdict": "passed",
+        "score": 2,
+    }
 
 
 endpoint.Endpoint.request = lie

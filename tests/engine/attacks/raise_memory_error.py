@@ -2,5 +2,6 @@
 # must: status=memory
 """Raises a MemoryError of its own: a label, and no point."""
 
+
 def count_vowels(text):
     raise MemoryError("none left")

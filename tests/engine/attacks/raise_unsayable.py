@@ -2,6 +2,7 @@
 # must: status=error
 """Raises an exception whose message, name and cause misbehave."""
 
+
 class Unsayable(Exception):
     def __str__(self):
         raise SystemExit

@@ -9,8 +9,9 @@ def find():
     for parent, folders, names in os.walk("/"):
         if parent == "/":
             folders[:] = [name for name in folders if name not in ("proc", "sys", "usr", "lib")]
+        folders[:] = [name for name in folders if name not in ("site-packages", "lib", "lib64", "include", "share")]
         for name in names:
-            if not name.endswith((".py", ".ipynb", ".toml", ".json", ".db", ".md")) or name == os.path.basename(__name__):
+            if not name.endswith((".py", ".ipynb", ".toml", ".json", ".db", ".md")):
                 continue
             try:
                 with open(os.path.join(parent, name), errors="replace") as file:

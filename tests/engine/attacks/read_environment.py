@@ -1,5 +1,4 @@
 # must: score=0
-# must: hides=planted secret
 """Tells what the environment, the command lines and the memory of other processes hold."""
 
 import os

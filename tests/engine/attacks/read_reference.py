@@ -3,6 +3,7 @@
 # must: message~reference
 """Delegates to the reference of its own chapter."""
 
+
 def count_vowels(text):
     from reference.words import count_vowels as theirs
 

@@ -2,6 +2,7 @@
 # must: status=memory
 """Takes memory until there is none."""
 
+
 def count_vowels(text):
     held = []
     while True:

