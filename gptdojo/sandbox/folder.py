@@ -10,12 +10,16 @@ from pathlib import Path
 from gptdojo import worker
 from gptdojo.course import Course
 
-from .isolation import FIRST_UID, Isolation
+from .isolation import FIRST_UID, Isolation, Unavailable, exposed
 
 
 @contextmanager
 def worker_folder(isolation: Isolation, course: Course | None, modules: Iterable[str], slot: int = 0) -> Iterator[Path]:
     """Yield a folder for one worker, and remove it afterwards."""
+    if isolation.kind == "uid" and course is not None:
+        readable = exposed(course.root / name for name in ("solutions", "tests", "reference"))
+        if readable:
+            raise Unavailable(f"every user can read {readable[0]}, submissions too; `chmod 700` it")
     folder = Path(tempfile.mkdtemp(prefix="gptdojo-"))
     try:
         folder.chmod(0o711)
