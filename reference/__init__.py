@@ -1,7 +1,8 @@
 """A GPT to study: one small module a concept, in the order of the chapters, each importing only earlier ones.
 
-Start with `reference.mask` and read on: attention, block, config, embedding, model, kv_cache, generation. Nothing is
-imported before it is asked for, so later modules may be absent.
+The first line of each module says its chapter. The path through: next_token, mask, attention, block, model, sampling,
+kv_cache, generation; what comes after changes one thing each. At work: `python -m reference.train`, then `python -m
+reference.generate "Once"`. Nothing is imported before it is asked for, so later modules may be absent.
 """
 
 from importlib import import_module
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     from reference.config import GPTConfig as GPTConfig
     from reference.kv_cache import KVCache as KVCache
     from reference.model import GPT as GPT
+    from reference.modern_decoder import Llama as Llama
+    from reference.modern_decoder import LlamaConfig as LlamaConfig
+    from reference.tokenizer import Tokenizer as Tokenizer
 
 _HOME = {"GPTConfig": "config", "GPT2": "config", "GPT3": "config", "GPT": "model", "KVCache": "kv_cache"}
+_HOME |= {"Tokenizer": "tokenizer", "Llama": "modern_decoder", "LlamaConfig": "modern_decoder"}
 _MODULES = {module.name for module in iter_modules(__path__)}
 
 __all__ = [name for name, home in _HOME.items() if home in _MODULES]

@@ -13,6 +13,10 @@ from torch import Tensor
 from reference.attention import Attend
 from reference.shapes import Bool, Float
 
+Queries = Float[Tensor, "batch head query d_head"]
+Keys = Float[Tensor, "batch head key d_head"]
+Values = Float[Tensor, "batch head key d_value"]
+Output = Float[Tensor, "batch head query d_value"]
 Tile = Callable[[slice, slice], Tensor | None]
 """The part of the mask for some queries and some keys; None allows all."""
 
@@ -31,13 +35,13 @@ def online_softmax(scores: Float[Tensor, "*batch key"], block_size: int) -> Floa
 
 
 def flash_attention(
-    q: Float[Tensor, "batch head query d_head"],
-    k: Float[Tensor, "batch head key d_head"],
-    v: Float[Tensor, "batch head key d_value"],
+    q: Queries,
+    k: Keys,
+    v: Values,
     block_query: int,
     block_key: int,
     mask: Bool[Tensor, "#batch #head #query #key"] | None = None,
-) -> Float[Tensor, "batch head query d_value"]:
+) -> Output:
     """`scaled_dot_product_attention`, holding at most block_query x block_key scores a head."""
 
     def tile(queries: slice, keys: slice) -> Tensor | None:
@@ -46,16 +50,10 @@ def flash_attention(
         part = mask if mask.shape[-2] == 1 else mask[..., queries, :]
         return part if part.shape[-1] == 1 else part[..., keys]
 
-    return _flash(q, k, v, block_query, block_key, tile)
+    return _flash(q, k, v, block_query, block_key, tile, lambda last_query: k.shape[-2])
 
 
-def flash_attention_causal(
-    q: Float[Tensor, "batch head query d_head"],
-    k: Float[Tensor, "batch head key d_head"],
-    v: Float[Tensor, "batch head key d_value"],
-    block_query: int,
-    block_key: int,
-) -> Float[Tensor, "batch head query d_value"]:
+def flash_attention_causal(q: Queries, k: Keys, v: Values, block_query: int, block_key: int) -> Output:
     """Causal attention, queries being the last positions; tiles wholly in the future are not computed.
 
     Raises ValueError unless 1 <= query <= key.
@@ -77,14 +75,8 @@ def causal_by_tiles(block: int = 64) -> Attend:
 
 
 def _flash(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    block_query: int,
-    block_key: int,
-    tile: Tile,
-    n_visible: Callable[[int], int] | None = None,
-) -> Tensor:
+    q: Queries, k: Keys, v: Values, block_query: int, block_key: int, tile: Tile, n_visible: Callable[[int], int]
+) -> Output:
     """Loop over tiles; `n_visible` says how many keys the query of an index can see at most."""
     if block_query < 1 or block_key < 1:
         raise ValueError(f"expected blocks of at least 1, got {block_query} and {block_key}")
@@ -96,8 +88,7 @@ def _flash(
         top = q_block.new_full((*q_block.shape[:-1], 1), -math.inf, dtype=wide)
         total = torch.zeros_like(top)
         output = torch.zeros(*q_block.shape[:-1], v.shape[-1], dtype=wide, device=q.device)
-        end = k.shape[-2] if n_visible is None else n_visible(queries.stop - 1)
-        for first_key in range(0, end, block_key):
+        for first_key in range(0, n_visible(queries.stop - 1), block_key):
             keys = slice(first_key, min(first_key + block_key, k.shape[-2]))
             scores = (q_block @ k[..., keys, :].transpose(-2, -1)).to(wide)
             allowed = tile(queries, keys)

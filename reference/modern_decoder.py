@@ -98,7 +98,8 @@ def llama_block(
 ) -> Float[Tensor, "batch position d_model"]:
     """A pre-norm block: RMSNorm, grouped attention with rotated queries and keys, RMSNorm, SwiGLU.
 
-    `params` has LLAMA_BLOCK_KEYS. `frequencies` of None are those of `rope_frequencies`; `attend` of None is causal.
+    `params` has input_layernorm, self_attn.q_proj, k_proj, v_proj and o_proj, post_attention_layernorm, mlp.gate_proj,
+    up_proj and down_proj, each .weight. `frequencies` of None are `rope_frequencies`; `attend` of None is causal.
     Source: Touvron et al. 2023 (2302.13971), section 2.2.
     """
     normed = rms_norm(x, params["input_layernorm.weight"], eps)
@@ -114,15 +115,6 @@ def llama_block(
     x = x + F.linear(merge_heads(heads), params["self_attn.o_proj.weight"])
     normed = rms_norm(x, params["post_attention_layernorm.weight"], eps)
     return x + swiglu(normed, *(params[f"mlp.{name}_proj.weight"] for name in ("gate", "up", "down")))
-
-
-LLAMA_BLOCK_KEYS = (
-    "input_layernorm.weight",
-    *(f"self_attn.{name}_proj.weight" for name in "qkvo"),
-    "post_attention_layernorm.weight",
-    *(f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
-)
-"""Hugging Face's names of the parameters of one block."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +180,8 @@ class Llama(nn.Module):
         frequencies = rope_frequencies(config.d_model // config.n_head, config.theta)
         x = F.embedding(tokens, params["embed_tokens.weight"])
         for layer in range(config.n_layer):
-            block = {key: params[f"layers.{layer}.{key}"] for key in LLAMA_BLOCK_KEYS}
+            prefix = f"layers.{layer}."
+            block = {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
             heads = (config.n_head, config.n_kv_head)
             x = llama_block(x, block, *heads, first_position, frequencies, attend, layer, config.eps)
         return F.linear(rms_norm(x, params["norm.weight"], config.eps), params["lm_head.weight"])

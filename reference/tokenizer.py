@@ -135,7 +135,7 @@ class Tokenizer:
         spelled = list(_SPELLING)
         for left, right in merges:
             spelled.append(spelled[left] + spelled[right])
-        self.merges = list(merges)
+        self.merges, self._spelled = list(merges), spelled
         self.vocab = {token: i for i, token in enumerate([*spelled, END])} if vocab is None else dict(vocab)
         if absent := [token for token in spelled if token not in self.vocab]:
             raise ValueError(f"the vocabulary lacks {len(absent)} tokens that the merges make, {absent[0]!r} first")
@@ -173,10 +173,7 @@ class Tokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Write vocab.json and merges.txt, as GPT-2's are."""
-        spelled = list(_SPELLING)
-        for left, right in self.merges:
-            spelled.append(spelled[left] + spelled[right])
-        lines = ["#version: 0.2", *(f"{spelled[left]} {spelled[right]}" for left, right in self.merges)]
+        lines = ["#version: 0.2", *(f"{self._spelled[left]} {self._spelled[right]}" for left, right in self.merges)]
         (Path(folder) / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (Path(folder) / "vocab.json").write_text(json.dumps(self.vocab, ensure_ascii=False), encoding="utf-8")
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from reference.next_token import softmax
 from reference.shapes import Bool, Float, Int
 
+Same = Float[Tensor, "*shape"]
 Tensors = Mapping[str, Float[Tensor, "..."]]
 
 
@@ -22,15 +23,15 @@ def param_groups(params: Tensors) -> tuple[list[str], list[str]]:
 
 
 def adamw_step(
-    parameter: Float[Tensor, "*shape"],
-    gradient: Float[Tensor, "*shape"],
-    state: tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]],
+    parameter: Same,
+    gradient: Same,
+    state: tuple[Same, Same],
     step: int,
     lr: float,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float = 0.1,
-) -> tuple[Float[Tensor, "*shape"], tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]]:
+) -> tuple[Same, tuple[Same, Same]]:
     """The parameter and its state after one update; `state` has the running means of gradient and square, 0 at first.
 
     `step` counts from 1. The decay acts on the parameter itself, past the gradient's scaling. Raises ValueError if

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -107,13 +108,9 @@ class WorkerProcess:
         self.process.wait()
         if self.isolation.kind == "uid":
             for _ in range(100):
-                left = self.members()
-                for pid in left:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                if not left:
+                if not self.members():
                     break
-                time.sleep(0.01)
+                kill_all_of(FIRST_UID + self.slot)
 
     def members(self) -> list[int]:
         """Return the processes of the submission: those of its user, else those that descend from its first one."""
@@ -216,6 +213,12 @@ class WorkerProcess:
                 return "timeout", CPU_USED_UP
             return "crashed", f"the process of the submission was ended by {signal.Signals(number).name}"
         return "crashed", f"the process of the submission left with exit status {code}; does the code call exit?"
+
+
+def kill_all_of(uid: int) -> None:
+    """End every process of a user at once, as that user: one by one, those that fork would get away."""
+    command = [sys.executable, "-I", "-S", "-c", "import os; os.kill(-1, 9)"]
+    subprocess.run(command, user=uid, group=uid, extra_groups=[], cwd="/", env={}, capture_output=True, check=False)
 
 
 def _note(note: dict) -> dict:

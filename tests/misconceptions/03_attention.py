@@ -512,6 +512,8 @@ def scaled_dot_product_attention_probes(impl):
         lambda: impl(q, k, v, mask),
         lambda: impl(q, k, v, None),
         lambda: impl(q[:1], k[:1], v[:1], None),
+        lambda: impl(q[:, :1], k[:, :1], v[:, :1], None),
+        lambda: impl(20 * torch.ones_like(q), 20 * torch.ones_like(k), v, None),
         lambda: impl(*square, causal_mask(4, 4)),
         lambda: impl(huge_q, huge_k, v, mask),
         lambda: impl.vjp((q, k, v, mask), cotangent, wrt=(0, 1, 2)),

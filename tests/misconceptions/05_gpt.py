@@ -1166,13 +1166,13 @@ def embedding_norm_counted(n_layer, d_model, n_ctx, vocab_size):
 @misconception(
     "count_parameters",
     believes="sums of integers may be taken in float32",
-    truth="float32 holds every integer only up to 16,777,216: the count of GPT-2 small comes out wrong in its last "
-    "digits. Python's integers have no end",
+    truth="float32 holds every integer only up to 16,777,216, and of the larger ones every second, fourth, ...: the count "
+    "of GPT-2 XL comes out wrong. Python's integers have no end",
 )
 def summed_in_float32(n_layer, d_model, n_ctx, vocab_size):
     block = 12 * d_model**2 + 13 * d_model
-    parts = torch.tensor([vocab_size * d_model, n_ctx * d_model + 1, 2 * d_model - 1] + [block] * n_layer)
-    return int(parts.to(torch.float32).cumsum(0)[-1])
+    parts = torch.tensor([vocab_size * d_model, n_ctx * d_model, 2 * d_model] + [block] * n_layer)
+    return int(parts.to(torch.float32).sum())
 
 
 @misconception(
@@ -1192,6 +1192,6 @@ def count_parameters_probes(impl) -> list[Probe]:
         lambda: impl(1, 4, 3, 7),
         lambda: impl(2, 6, 5, 11),
         lambda: impl(3, 10, 6, 13),
-        lambda: impl(12, 768, 1024, 50257),
+        lambda: impl(48, 1600, 1024, 50257),
         lambda: impl(32, 2560, 2048, 50257),
     ]

@@ -101,7 +101,7 @@ def test_layer_norm_large_mean(impl, batch, d_model, mean, v):
     # Integers: x is exact in float32, and so are its sum over a power of two of channels and what is left without the mean.
     # Torch's own layer norm multiplies x and its mean by 1 / std each, then subtracts: that costs three digits here.
     x, weight, bias = mean + v.integers(-3, 3, (batch, 3, d_model)).float(), v.normal(d_model), v.normal(d_model)
-    expect_reference(impl, reference.layer_norm, x, weight, bias, tolerance=1e-2)
+    expect_reference(impl, reference.layer_norm, x, weight, bias, tolerance=5e-3)
 
 
 @claim("layer_norm", rung=7, examples=8)

@@ -1,11 +1,13 @@
 """The reference is read in the order of the chapters; so must it be importable."""
 
 import ast
+import doctest
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,11 @@ def test_each_chapter_names_its_modules():
             assert chapter(name) == int(toml.parent.name[:2]), f"{toml.parent.name} and reference/{name}.py disagree"
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_a_module_give_what_they_say(name):
+    assert doctest.testmod(import_module(f"reference.{name}")).failed == 0
+
+
 def run(code: str, folder: Path) -> str:
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -116,7 +123,7 @@ sys.modules.update(dict.fromkeys({blocked!r}))
 import importlib
 for name in {sorted(MODULES)!r}:
     importlib.import_module("reference." + name)
-from reference import *; print(GPT, KVCache)"""
+from reference import *; print(GPT, KVCache, Tokenizer, Llama)"""
     assert "reference.model.GPT" in run(code, ROOT)
 
 
