@@ -1,13 +1,9 @@
 """A submission's process, and the pipe that the grader talks to it through."""
 
-import contextlib
-import os
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,13 +11,10 @@ from gptdojo.course import Course
 from gptdojo.faults import Stopped
 from gptdojo.implementation import Session
 from gptdojo.sandbox import Isolation
-from gptdojo.sandbox.folder import worker_folder
-from gptdojo.sandbox.isolation import FIRST_UID
-from gptdojo.sandbox.slots import slot
+from gptdojo.sandbox.bodies import start
+from gptdojo.sandbox.held import held_bytes
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
-
-from .held import descendants, held_bytes, processes
 
 START_SECONDS = 120.0
 START_CPU_SECONDS = 20
@@ -30,14 +23,6 @@ MAX_CALL_BACK_BYTES = 128 * 2**20
 MAX_PROCESSES = 64
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 256
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
-    "PYTHONHASHSEED": "0",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/bin:/bin",
-}
 
 
 @dataclass(frozen=True)
@@ -69,59 +54,30 @@ class WorkerProcess:
     def __init__(self, isolation: Isolation, course: Course | None, modules: Iterable[str], limits: Limits) -> None:
         self.isolation = isolation
         self.limits = limits
+        self.modules = course.sources(modules) if course is not None else {}
         self.number = 0
         self.cpu_limit = 0
         self.ended_before = _ended_seconds()
-        self._ending = ExitStack()
-        self.slot = self._ending.enter_context(slot())
-        folder = self._ending.enter_context(worker_folder(isolation, course, modules, self.slot))
-        self.process = subprocess.Popen(
-            isolation.plan(folder, ENVIRONMENT, self.slot),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=ENVIRONMENT,
-            start_new_session=True,
-            bufsize=0,
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.pipe = FramePipe(self.process.stdout.fileno(), self.process.stdin.fileno(), patient=False)
+        self.alive = True
+        self.body = start(isolation)
+        self.pipe = FramePipe(self.body.read_fd, self.body.write_fd, patient=False)
         self.pipe.watch = self._watch
 
     def __enter__(self) -> "WorkerProcess":
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self.kill()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            with contextlib.suppress(OSError):
-                stream.close()
-        self._ending.close()
+        self.alive = False
+        self.body.close()
 
     def kill(self) -> None:
         """End the process and all it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        if self.isolation.kind == "uid":
-            for _ in range(100):
-                left = self.members()
-                for pid in left:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                if not left:
-                    break
-                time.sleep(0.01)
+        self.alive = False
+        self.body.kill()
 
     def members(self) -> list[int]:
-        """Return the processes of the submission: those of its user, else those that descend from its first one."""
-        if self.isolation.kind == "uid":
-            uid = FIRST_UID + self.slot
-            return [pid for pid, owner, _ in processes() if owner == uid]
-        return descendants(self.process.pid)
+        """Return the processes of the submission."""
+        return self.body.members()
 
     def _watch(self) -> None:
         """Stop a submission whose processes hold too much memory together; each alone is bounded by its own limit."""
@@ -131,11 +87,6 @@ class WorkerProcess:
             self._stop(
                 "memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed"
             )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can still answer."""
-        return self.process.poll() is None
 
     def start_clock(self) -> None:
         """Give what follows the full time limit."""
@@ -160,9 +111,9 @@ class WorkerProcess:
         self.pipe.deadline = time.monotonic() + START_SECONDS
         limits = self.limits.for_worker(self.isolation, exercises)
         self.cpu_limit = limits["cpu"]
-        start = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
+        opening = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
         try:
-            self.pipe.send(start)
+            self.pipe.send(opening | {"package": "reference", "modules": self.modules})
             ready = self.pipe.receive()
         except (Late, Closed, BadFrame) as error:
             self.kill()
@@ -204,11 +155,10 @@ class WorkerProcess:
 
     def _left_by(self) -> tuple[str, str]:
         """Return the status and the message of a process that is gone."""
-        try:
-            code = self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
+        code = self.body.ended(2)
+        if code is None:
             return "crashed", "the submission closed the pipe that answers go through"
-        number = -code if code < 0 else code - 128
+        number = code - 128
         if number in set(signal.Signals):
             if number == signal.SIGXCPU or (number == signal.SIGKILL and self._cpu_seconds() > self.cpu_limit):
                 return "timeout", "it used up its processor time; is there a loop that never ends?"
