@@ -136,7 +136,7 @@ class Tokenizer:
         for left, right in merges:
             spelled.append(spelled[left] + spelled[right])
         self.merges = list(merges)
-        self.vocab = dict(vocab or {token: i for i, token in enumerate([*spelled, END])})
+        self.vocab = {token: i for i, token in enumerate([*spelled, END])} if vocab is None else dict(vocab)
         if absent := [token for token in spelled if token not in self.vocab]:
             raise ValueError(f"the vocabulary lacks {len(absent)} tokens that the merges make, {absent[0]!r} first")
         self.end = self.vocab.get(END)

@@ -120,8 +120,7 @@ def minus_billion_added(q, k, v, mask):
     if mask is not None:
         scores = scores + (1.0 - mask.float()) * -1e9
     weights = torch.exp(scores - scores.max(dim=-1, keepdim=True)[0])
-    weights /= weights.sum(dim=-1, keepdim=True) + 1e-12
-    return weights @ v
+    return weights / (weights.sum(dim=-1, keepdim=True) + 1e-12) @ v
 
 
 @alternative("scaled_dot_product_attention")

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -147,7 +146,6 @@ def graded(shared):
         kept = shared / "graded.json"
         if not kept.exists():
             course_with(root)
-            start = time.monotonic()
             done = gptdojo_grade(
                 root, "class", "--format", "json", "--out", "-", "--jobs", 2, "--timeout", TIMEOUT, "--seed", 5
             )
@@ -155,7 +153,6 @@ def graded(shared):
                 "code": done.returncode,
                 "out": done.stdout,
                 "err": done.stderr,
-                "seconds": time.monotonic() - start,
             }
             kept.write_text(json.dumps(saved))
     return json.loads(kept.read_text()) | {"root": root}
@@ -350,10 +347,6 @@ def test_beside_a_submission_lies_nothing_that_tells_the_answer(of):
     message = of("spy.py", "count_vowels")["message"]
     found, _, _folder = message.partition("ValueError: ")[2].partition(" | ")
     assert found.split() == ["reference/__init__.py"], "no tests, no solutions, no reference of its own chapter"
-
-
-def test_grading_is_bounded_in_time(graded):
-    assert graded["seconds"] < 150
 
 
 def test_nothing_of_a_submission_is_left_behind(graded):

@@ -298,7 +298,7 @@ def test_an_inconsistent_draw_because_of_the_learner_is_a_failure(toy, grade, fo
 
 @pytest.mark.parametrize("allowed", [3, 10_000])
 def test_the_search_for_a_small_case_is_bounded_in_calls(grade, monkeypatch, allowed):
-    monkeypatch.setattr("gptdojo.ladder.SHRINK_CALLS", allowed)
+    monkeypatch.setattr("gptdojo.ladder.SHRINK_CASES", allowed)
     monkeypatch.setattr("gptdojo.ladder.explain", lambda *args: [])
     calls, first = [], []
 

@@ -95,12 +95,13 @@ def test_layer_norm_other_eps(impl, batch, d_model, eps, v):
 
 
 @claim("layer_norm", rung=6, examples=8)
-@given(batch=BATCH, d_model=POWER_OF_TWO, mean=st.sampled_from([-4096, 2048, 8192]), v=values())
+@given(batch=BATCH, d_model=POWER_OF_TWO, mean=st.sampled_from([-4096, 4096]), v=values())
 def test_layer_norm_large_mean(impl, batch, d_model, mean, v):
     """A mean in the thousands does not blur the variance."""
     # Integers: x is exact in float32, and so are its sum over a power of two of channels and what is left without the mean.
+    # Torch's own layer norm multiplies x and its mean by 1 / std each, then subtracts: that costs three digits here.
     x, weight, bias = mean + v.integers(-3, 3, (batch, 3, d_model)).float(), v.normal(d_model), v.normal(d_model)
-    expect_reference(impl, reference.layer_norm, x, weight, bias)
+    expect_reference(impl, reference.layer_norm, x, weight, bias, tolerance=1e-2)
 
 
 @claim("layer_norm", rung=7, examples=8)
@@ -127,7 +128,7 @@ def test_layer_norm_half_precision(impl, batch, d_model, dtype, scale, v):
     """float16 and bfloat16 come back as they came, and numbers in the thousands are no obstacle, though their squares are."""
     x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
     args = [tensor.to(dtype) for tensor in (x, weight, bias)]
-    expect_reference_in_half(impl, reference.layer_norm, *args, roundings=10)
+    expect_reference_in_half(impl, reference.layer_norm, *args, roundings=20)
 
 
 # --- gelu -------------------------------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def test_mlp_gradients(impl, batch, position, d_model, d_ff, v):
 def test_mlp_half_precision(impl, batch, d_model, d_ff, dtype, v):
     """float16 and bfloat16 come back as they came, to their precision."""
     args = v.normal(batch, 3, d_model), *mlp_weights(v, d_model, d_ff)
-    expect_reference_in_half(impl, reference.mlp, *(tensor.to(dtype) for tensor in args), roundings=20)
+    expect_reference_in_half(impl, reference.mlp, *(tensor.to(dtype) for tensor in args), roundings=25)
 
 
 # --- transformer_block ------------------------------------------------------------------------------------------------
@@ -340,4 +341,4 @@ def test_transformer_block_half_precision(impl, batch, position, n_head, d_head,
     d_model = n_head * d_head
     x, params = uneven(v, batch, position, d_model), block_params(v, d_model)
     params = {name: tensor.to(dtype) for name, tensor in params.items()}
-    expect_reference_in_half(impl, reference.transformer_block, x.to(dtype), params, n_head, roundings=60)
+    expect_reference_in_half(impl, reference.transformer_block, x.to(dtype), params, n_head, roundings=30)

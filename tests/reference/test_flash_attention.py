@@ -38,7 +38,9 @@ def test_a_row_that_sees_nothing_gets_zeros():
 def test_attention_by_tiles_is_exact_for_any_sizes_masks_and_gradients(
     draw, seed, n_query, n_key, block_query, block_key, n_masked, scale
 ):
-    q, k, v = ((draw(seed + i, 2, 3, n, 4) * s).requires_grad_() for i, (n, s) in enumerate([(n_query, scale), (n_key, 1), (n_key, 1)]))  # fmt: skip
+    q, k, v = draw(seed, 2, 3, n_query, 4) * scale, draw(seed + 1, 2, 3, n_key, 4), draw(seed + 2, 2, 3, n_key, 4)
+    for tensor in (q, k, v):
+        tensor.requires_grad_()
     random = draw(seed + 3, 2, 1, n_query, n_key) > 0
     padding = (torch.arange(n_key) >= n_masked).expand(2, 1, 1, n_key)  # the first blocks may be wholly masked
     for mask in (None, random, padding):

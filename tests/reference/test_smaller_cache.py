@@ -161,7 +161,7 @@ def test_a_length_that_is_not_held_is_an_error_and_changes_nothing(draw, kind):
 
 
 def test_a_rolling_cache_goes_back_only_as_far_as_it_remembers(draw):
-    cache = RollingCache(1, 1, window=3, d_head=2)
+    cache = RollingCache(1, 1, 3, 2)
     k = draw(0, 1, 1, 9, 2).float()
     cache.append(k[:, :, :5], k[:, :, :5])
     for length in (3, 0):
