@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -160,26 +160,24 @@ def text_of_python() -> str:
     return "\n".join(topics.values())
 
 
-def progress(trainer: Trainer) -> Callable[[int], None]:
-    """A progress bar: call it with the number of steps done."""
+def shown(trainer: Trainer) -> Iterator[int]:
+    """Run the trainer behind a progress bar."""
     try:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
         print("for a progress bar: pip install rich")
-        return lambda step: None
-    bar = Progress(TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())  # fmt: skip  # noqa: E501
-    task, first, began = bar.add_task("", total=trainer.plan.n_step), trainer.step, time.monotonic()
-    bar.start()
-
-    def update(step: int) -> None:
-        speed = (step - first) * trainer.plan.batch * trainer.plan.n_ctx / (time.monotonic() - began)
-        val = f", validation {list(trainer.val_losses.values())[-1]:.3f}" if trainer.val_losses else ""
-        text = f"loss {trainer.train_losses[-1]:.3f}{val}, {speed:,.0f} tokens/s"
-        bar.update(task, completed=step, description=text)
-        if step == trainer.plan.n_step:
-            bar.stop()
-
-    return update
+        yield from trainer.run()
+        return
+    first, began = trainer.step, time.monotonic()
+    columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=trainer.plan.n_step)
+        for step in trainer.run():
+            speed = (step - first) * trainer.plan.batch * trainer.plan.n_ctx / (time.monotonic() - began)
+            val = f", validation {list(trainer.val_losses.values())[-1]:.3f}" if trainer.val_losses else ""
+            text = f"loss {trainer.train_losses[-1]:.3f}{val}, {speed:,.0f} tokens/s"
+            bar.update(task, completed=step, description=text)
+            yield step
 
 
 def plot(trainer: Trainer, path: Path) -> None:
@@ -221,9 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.load(state)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(out)
-    show = progress(trainer) if writes else lambda step: None
-    for step in trainer.run():
-        show(step)
+    for step in shown(trainer) if writes else trainer.run():
         if writes and (step % save_every == 0 or step == trainer.plan.n_step):
             trainer.save(state)
             trainer.model.save_pretrained(out)

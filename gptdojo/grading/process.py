@@ -1,6 +1,5 @@
 """A submission's process, and the pipe that the grader talks to it through."""
 
-import resource
 import signal
 import time
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from gptdojo.faults import Stopped
 from gptdojo.implementation import Session
 from gptdojo.sandbox import Isolation
 from gptdojo.sandbox.bodies import start
-from gptdojo.sandbox.held import held_bytes
+from gptdojo.sandbox.held import cpu_seconds, held_bytes
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
 
@@ -23,6 +22,7 @@ MAX_CALL_BACK_BYTES = 128 * 2**20
 MAX_PROCESSES = 64
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 256
+CPU_USED_UP = "it used up its processor time; is there a loop that never ends?"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class WorkerProcess:
         self.modules = course.sources(modules) if course is not None else {}
         self.number = 0
         self.cpu_limit = 0
-        self.ended_before = _ended_seconds()
         self.alive = True
         self.body = start(isolation)
         self.pipe = FramePipe(self.body.read_fd, self.body.write_fd, patient=False)
@@ -80,9 +79,12 @@ class WorkerProcess:
         return self.body.members()
 
     def _watch(self) -> None:
-        """Stop a submission whose processes hold too much memory together; each alone is bounded by its own limit."""
+        """Stop a submission whose processes hold too much memory together, or ignore the signal that their time is up."""
         allowed = self.limits.memory_mib * 2**20
-        held = held_bytes(self.members(), allowed)
+        members = self.members()
+        if self.cpu_limit and max(map(cpu_seconds, members), default=0.0) > self.cpu_limit + 1:
+            self._stop("timeout", CPU_USED_UP)
+        held = held_bytes(members, allowed)
         if held > allowed:
             self._stop(
                 "memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed"
@@ -160,21 +162,12 @@ class WorkerProcess:
             return "crashed", "the submission closed the pipe that answers go through"
         number = code - 128
         if number in set(signal.Signals):
-            if number == signal.SIGXCPU or (number == signal.SIGKILL and self._cpu_seconds() > self.cpu_limit):
-                return "timeout", "it used up its processor time; is there a loop that never ends?"
+            if number == signal.SIGXCPU:
+                return "timeout", CPU_USED_UP
             return "crashed", f"the process of the submission was ended by {signal.Signals(number).name}"
         return "crashed", f"the process of the submission left with exit status {code}; does the code call exit?"
 
-    def _cpu_seconds(self) -> float:
-        """Return the processor time of this grader's ended workers since this one was started."""
-        return _ended_seconds() - self.ended_before
-
-
-def _ended_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
 
 def _note(note: dict) -> dict:
-    texts = {key: printable(str(note[key])[:1_000]) for key in ("cell", "message")}
+    texts = {key: printable(str(note[key])[:1_000])[:1_000] for key in ("cell", "message")}
     return texts | {"types": [printable(str(name)[:100]) for name in note["types"][:20]] or ["Exception"]}

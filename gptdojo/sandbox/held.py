@@ -1,6 +1,7 @@
 """What the processes of a submission are, and how much memory they hold together."""
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def descendants(pid: int) -> list[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return sorted(found)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 for one that is gone."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def held_bytes(pids: Iterable[int], enough: int) -> int:

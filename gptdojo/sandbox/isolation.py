@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,7 +129,6 @@ def readable_paths() -> list[str]:
     """Return what a worker may read: the interpreter, its packages, and the system's libraries."""
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     prefixes |= {os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))}
-    prefixes |= {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     system = [
         "/usr",
         "/lib",
@@ -141,8 +140,13 @@ def readable_paths() -> list[str]:
         "/etc/ld.so.conf",
         "/etc/alternatives",
     ]
+    # of an environment only what Python needs: the folder that it lies in may be the course's, or that of all submissions
+    parts = [
+        os.path.join(prefix, part) for prefix in sorted(prefixes) for part in ("bin", "lib", "lib64", "pyvenv.cfg")
+    ]
+    parts += sorted({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
     found: list[str] = []
-    for path in [*system, *sorted(prefixes)]:
+    for path in [*system, *parts]:
         if os.path.exists(path) and not any(path == other or path.startswith(other + "/") for other in found):
             found.append(path)
     return found
@@ -189,14 +193,31 @@ def find_bwrap() -> str | None:
     return next((str(path) for path in package.rglob("bwrap") if os.access(path, os.X_OK)), None)
 
 
-def choose(kind: str = "auto") -> Isolation:
-    """Return the isolation of that kind, the strongest that works for `auto`; raises Unavailable."""
+def exposed(paths: Iterable[Path]) -> list[Path]:
+    """Return those of some files and folders that every user of this machine can read."""
+    found = []
+    for path in (path.resolve() for path in paths if path.exists()):
+        if path.stat().st_mode & 0o004 and all(parent.stat().st_mode & 0o001 for parent in path.parents):
+            found.append(path)
+    return found
+
+
+def choose(kind: str = "auto", private: Iterable[Path] = ()) -> Isolation:
+    """Return the isolation of that kind, the strongest that works for `auto`; raises Unavailable.
+
+    `private` is what no submission may read, and what only a sandbox hides without the help of permissions.
+    """
     if kind == "none":
         return Isolation("none")
     reasons = []
     for candidate in ("bubblewrap", "uid") if kind == "auto" else (kind,):
         try:
-            return _bubblewrap() if candidate == "bubblewrap" else _uid()
+            if candidate == "bubblewrap":
+                return _bubblewrap()
+            chosen, readable = _uid(), exposed(private)
+            if readable:
+                raise Unavailable(f"every user can read {readable[0]}; `chmod 700` it")
+            return chosen
         except Unavailable as error:
             reasons.append(f"{candidate}: {error}")
     raise Unavailable(f"{INSTALL}. ({'; '.join(reasons)})")

@@ -283,7 +283,8 @@ for length in range(2, 8):
     unshifted = table[texts].log_softmax(dim=-1).gather(-1, texts[..., None]).sum(dim=(1, 2))
     print(f"{length:6} {len(texts):7} {log_probs.exp().sum():10.6f} {unshifted.exp().sum():12.6f}")
 best = log_probs.argmax()
-print("the likeliest of length 7:", "".join(names[token] for token in texts[best]), f"with P = {log_probs[best].exp():.4f}")
+likeliest = "".join(names[token] for token in texts[best])
+print(f"the likeliest of length 7 is {likeliest} with P = {log_probs[best].exp():.4f}")
 
 # %% [markdown]
 # ## The first loss

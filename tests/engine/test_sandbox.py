@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gptdojo.catalog import load_catalog
@@ -226,7 +226,7 @@ LIES = {
     "a reply and then a call-back": (ANSWERS + "send(reply(number, 0)); send({'op': 'callback'})", "crashed"),
     "call-backs without end": (ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout"),
     "call-backs that are never read": (ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})", "timeout"),
-    "large call-backs": (ANSWERS + "while True:\n        send({'op': 'callback', 'args': b'x' * 2**24})\n        receive()", "crashed"),
+    "large call-backs": (ANSWERS + "while True:\n        send({'op': 'callback', 'args': b'x' * 2**18})\n        receive()", "crashed"),
     "an unknown operation": (ANSWERS + "send(reply(number) | {'op': 'passed'})", "crashed"),
     "a reply with more fields": (ANSWERS + "send(reply(number, 7, score=2, status='passed', verdict='passed'))", "failed"),
     "bytes for numbers": (ANSWERS + "send(reply(number, ['bytes', b'\\0' * 10**6]))", "failed"),
@@ -237,7 +237,8 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_whatever_a_worker_sends_is_a_status_and_no_point(toy, name):
+def test_whatever_a_worker_sends_is_a_status_and_no_point(toy, name, monkeypatch):
+    monkeypatch.setattr(grading_process, "MAX_CALL_BACK_BYTES", 2**20)
     program, status = LIES[name]
     exercise = toy.exercises["count_vowels"]
     catalog = load_catalog(exercise.chapter)
@@ -314,7 +315,7 @@ def test_any_reply_is_a_verdict_and_never_a_point(toy):
     exercise = toy.exercises["count_vowels"]
     catalog = load_catalog(exercise.chapter)
 
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=[HealthCheck.nested_given])
     @given(
         reply=st.fixed_dictionaries(
             {"op": st.sampled_from(["return", "raise", "callback", "loaded", 3])},
@@ -408,18 +409,19 @@ def in_reach(command, *, uid=None, path=None, scratch):
             f"mkdir -p {sys.base_prefix}",
             f"mount --bind {kept} {sys.base_prefix}",
         ]
-    drop = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []
-    lines.append('exec "$@"')
-    environment = {
-        "PATH": path or os.environ["PATH"],
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "OMP_NUM_THREADS": "1",
-    }
+    tools = {name: str(shutil.which(name)) for name in ("unshare", "setpriv", "env")}
+    drop = [tools["setpriv"], "--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []
+    environment = {"HOME": str(scratch), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    inside = [*drop, tools["env"], f"PATH={path or os.environ['PATH']}", *command]
     return subprocess.run(
-        ["unshare", "--mount", "/bin/sh", "-c", "\n".join(lines), "sh", *(f"{shutil.which(d)}" if d == "setpriv" else d for d in drop), *command],
-        capture_output=True, text=True, check=False, timeout=300, cwd=scratch / "course", env=environment,
-    )  # fmt: skip
+        [tools["unshare"], "--mount", "/bin/sh", "-c", "\n".join([*lines, 'exec "$@"']), "sh", *inside],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=scratch / "course",
+        env=environment | {"PATH": os.environ["PATH"]},
+    )
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes users and mounts")
@@ -474,11 +476,16 @@ def test_grading_refuses_to_start_where_nothing_isolates(open_folder):
 
 
 @needs_root
-def test_grading_refuses_an_isolation_that_cannot_reach_python():
+def test_grading_refuses_an_isolation_that_cannot_reach_python(open_folder):
     if _closed_folder() is None:
         return  # everybody reaches it, and the test above grades with it
     done = subprocess.run(
-        [*grade_command("--isolation", "uid")], cwd=TOY, capture_output=True, text=True, check=False, timeout=120
+        [*grade_command("--isolation", "uid")],
+        cwd=open_folder / "course",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 2
     assert "uid:" in done.stderr

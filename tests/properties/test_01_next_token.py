@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect, expect_close, expect_raises, expect_reference, kind_of
+from gptdojo.expect import expect, expect_close, expect_raises, expect_reference
 from gptdojo.strategies import Values, values
 from reference import next_token as reference
 
@@ -87,11 +87,13 @@ def test_softmax_logits_of_any_size(impl, case):
     expect_reference(impl, reference.softmax, *case)
 
 
-@claim("softmax", rung=5, examples=15)
-@given(n_row=BATCH, n=st.integers(2, 6), shift=st.sampled_from([0.0, 400.0, -400.0]), v=values())
-def test_softmax_minus_infinity(impl, n_row, n, shift, v):
+@claim("softmax", rung=5, examples=8)
+@given(n_row=BATCH, n=st.integers(2, 6), v=values())
+def test_softmax_minus_infinity(impl, n_row, n, v):
     """A logit of -inf gets probability 0, and the others share as if it were not there."""
-    expect_reference(impl, reference.softmax, with_some_ruled_out(v, v.normal(n_row, n) + shift))
+    logits = with_some_ruled_out(v, v.normal(n_row, n))
+    for shift in 0.0, 400.0, -400.0:
+        expect_reference(impl, reference.softmax, logits + shift)
 
 
 @claim("softmax", rung=6, examples=10)
@@ -142,11 +144,13 @@ def test_log_softmax_logits_of_any_size(impl, case):
     expect_reference(impl, reference.log_softmax, *case)
 
 
-@claim("log_softmax", rung=5, examples=15)
-@given(n_row=BATCH, n=st.integers(2, 6), shift=st.sampled_from([0.0, 400.0, -400.0]), v=values())
-def test_log_softmax_minus_infinity(impl, n_row, n, shift, v):
+@claim("log_softmax", rung=5, examples=8)
+@given(n_row=BATCH, n=st.integers(2, 6), v=values())
+def test_log_softmax_minus_infinity(impl, n_row, n, v):
     """A logit of -inf stays -inf, and the others share the probability as if it were not there."""
-    expect_reference(impl, reference.log_softmax, with_some_ruled_out(v, v.normal(n_row, n) + shift))
+    logits = with_some_ruled_out(v, v.normal(n_row, n))
+    for shift in 0.0, 400.0, -400.0:
+        expect_reference(impl, reference.log_softmax, logits + shift)
 
 
 @claim("log_softmax", rung=6, examples=10)
@@ -167,15 +171,21 @@ def test_log_softmax_gradients(impl, n_row, n, dim, v):
 # --- shift_targets ----------------------------------------------------------------------------------------------------
 
 
+def is_shaped_alike(one: object, other: object) -> bool:
+    """Say whether these are two int64 tensors of the same shape, whatever that is."""
+    tensors = isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape
+    return tensors and one.dtype == other.dtype == torch.int64
+
+
 @claim("shift_targets", rung=1, examples=10)
 @given(batch=BATCH, n_position=st.integers(3, 7), v=values())
 def test_shift_targets_one_step_ahead(impl, batch, n_position, v):
     """Each target is the token one step after its input: not the same one, not two steps after, in no other text."""
-    tokens = 10 * (v.permutation(batch)[:, None] + 1) + torch.arange(n_position)  # counts up: a step is a difference of 1
+    tokens = 10 * (v.permutation(batch)[:, None] + 1) + torch.arange(n_position)  # counts up, one a step
     got = impl(tokens)
     inputs = {"tokens": tokens}
     expected = reference.shift_targets(tokens)
-    if isinstance(got, tuple | list) and len(got) == 2 and kind_of(got[0]) == kind_of(got[1]) and isinstance(got[0], Tensor):
+    if isinstance(got, tuple | list) and len(got) == 2 and is_shaped_alike(*got):
         steps = (got[1] - got[0]).unique().tolist()
         one_step = len(steps) != 1 or steps == [1]
         message = f"each target is {steps[0] if steps else 0} steps after its input, expected 1 step"
@@ -263,7 +273,12 @@ def test_cross_entropy_gradients(impl, shape, vocab, v):
 
 
 @claim("cross_entropy", rung=7, examples=8)
-@given(shape=st.lists(st.integers(0, 3), min_size=1, max_size=2), vocab=VOCAB, ignore_index=st.sampled_from([-100, 1]), v=values())
+@given(
+    shape=st.lists(st.integers(0, 3), min_size=1, max_size=2),
+    vocab=VOCAB,
+    ignore_index=st.sampled_from([-100, 1]),
+    v=values(),
+)
 def test_cross_entropy_refuses_nothing_to_count(impl, shape, vocab, ignore_index, v):
     """If no target counts, there is no mean: that is a ValueError, neither NaN nor 0."""
     targets = torch.full(shape, ignore_index)
@@ -284,7 +299,13 @@ def test_cross_entropy_refuses_foreign_targets(impl, n, vocab, data):
 
 
 @claim("cross_entropy", rung=9, examples=12)
-@given(batch=BATCH, vocab=VOCAB, more=st.integers(1, 2), which=st.sampled_from(["axes exchanged", "logits", "targets"]), v=values())
+@given(
+    batch=BATCH,
+    vocab=VOCAB,
+    more=st.integers(1, 2),
+    which=st.sampled_from(["axes exchanged", "logits", "targets"]),
+    v=values(),
+)
 def test_cross_entropy_refuses_other_shapes(impl, batch, vocab, more, which, v):
     """Targets that do not have the shape of the logits without their last axis are a ValueError."""
     n_position = batch + more
