@@ -3,7 +3,7 @@
 import ast
 import sys
 import tomllib
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -181,6 +181,11 @@ class Course:
                 found.add(module)
                 waiting += _imported(known[module], known)
         return tuple(sorted(found - later))
+
+    def sources(self, modules: Iterable[str]) -> dict[str, str]:
+        """Return the text of the reference package's `__init__` and of some of its modules, by name."""
+        folder = self.root / "reference"
+        return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("__init__", *modules)}
 
     def chapter_of(self, text: str) -> Chapter | None:
         """The chapter that `text` names: 08_topic, 08, 8 or topic."""

@@ -59,7 +59,7 @@ def grade(
 
     try:
         submissions = collect(course, paths)
-        chosen = choose(isolation.value)
+        chosen = choose(isolation.value, (course.root / name for name in ("solutions", "tests", "reference")))
     except (FileNotFoundError, Unavailable) as error:
         raise CourseError(str(error)) from None
     if not submissions:

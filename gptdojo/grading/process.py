@@ -1,13 +1,8 @@
 """A submission's process, and the pipe that the grader talks to it through."""
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,13 +10,10 @@ from gptdojo.course import Course
 from gptdojo.faults import Stopped
 from gptdojo.implementation import Session
 from gptdojo.sandbox import Isolation
-from gptdojo.sandbox.folder import worker_folder
-from gptdojo.sandbox.isolation import FIRST_UID
-from gptdojo.sandbox.slots import slot
+from gptdojo.sandbox.bodies import start
+from gptdojo.sandbox.held import cpu_seconds, held_bytes
 from gptdojo.show import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
-
-from .held import cpu_seconds, descendants, held_bytes, processes
 
 START_SECONDS = 120.0
 START_CPU_SECONDS = 20
@@ -31,14 +23,6 @@ MAX_PROCESSES = 64
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 256
 CPU_USED_UP = "it used up its processor time; is there a loop that never ends?"
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
-    "PYTHONHASHSEED": "0",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/bin:/bin",
-}
 
 
 @dataclass(frozen=True)
@@ -70,54 +54,29 @@ class WorkerProcess:
     def __init__(self, isolation: Isolation, course: Course | None, modules: Iterable[str], limits: Limits) -> None:
         self.isolation = isolation
         self.limits = limits
+        self.modules = course.sources(modules) if course is not None else {}
         self.number = 0
         self.cpu_limit = 0
-        self._ending = ExitStack()
-        self.slot = self._ending.enter_context(slot())
-        folder = self._ending.enter_context(worker_folder(isolation, course, modules, self.slot))
-        self.process = subprocess.Popen(
-            isolation.plan(folder, ENVIRONMENT, self.slot),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=ENVIRONMENT,
-            start_new_session=True,
-            bufsize=0,
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.pipe = FramePipe(self.process.stdout.fileno(), self.process.stdin.fileno(), patient=False)
+        self.alive = True
+        self.body = start(isolation)
+        self.pipe = FramePipe(self.body.read_fd, self.body.write_fd, patient=False)
         self.pipe.watch = self._watch
 
     def __enter__(self) -> "WorkerProcess":
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self.kill()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            with contextlib.suppress(OSError):
-                stream.close()
-        self._ending.close()
+        self.alive = False
+        self.body.close()
 
     def kill(self) -> None:
         """End the process and all it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        if self.isolation.kind == "uid":
-            for _ in range(100):
-                if not self.members():
-                    break
-                kill_all_of(FIRST_UID + self.slot)
+        self.alive = False
+        self.body.kill()
 
     def members(self) -> list[int]:
-        """Return the processes of the submission: those of its user, else those that descend from its first one."""
-        if self.isolation.kind == "uid":
-            uid = FIRST_UID + self.slot
-            return [pid for pid, owner, _ in processes() if owner == uid]
-        return descendants(self.process.pid)
+        """Return the processes of the submission."""
+        return self.body.members()
 
     def _watch(self) -> None:
         """Stop a submission whose processes hold too much memory together, or ignore the signal that their time is up."""
@@ -130,11 +89,6 @@ class WorkerProcess:
             self._stop(
                 "memory", f"its processes hold {held >> 20} MiB together, {self.limits.memory_mib} MiB are allowed"
             )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can still answer."""
-        return self.process.poll() is None
 
     def start_clock(self) -> None:
         """Give what follows the full time limit."""
@@ -159,9 +113,9 @@ class WorkerProcess:
         self.pipe.deadline = time.monotonic() + START_SECONDS
         limits = self.limits.for_worker(self.isolation, exercises)
         self.cpu_limit = limits["cpu"]
-        start = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
+        opening = {"op": "start", "limits": limits, "seal": self.isolation.seals, "sockets": self.isolation.sockets}
         try:
-            self.pipe.send(start)
+            self.pipe.send(opening | {"package": "reference", "modules": self.modules})
             ready = self.pipe.receive()
         except (Late, Closed, BadFrame) as error:
             self.kill()
@@ -203,22 +157,15 @@ class WorkerProcess:
 
     def _left_by(self) -> tuple[str, str]:
         """Return the status and the message of a process that is gone."""
-        try:
-            code = self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
+        code = self.body.ended(2)
+        if code is None:
             return "crashed", "the submission closed the pipe that answers go through"
-        number = -code if code < 0 else code - 128
+        number = code - 128
         if number in set(signal.Signals):
             if number == signal.SIGXCPU:
                 return "timeout", CPU_USED_UP
             return "crashed", f"the process of the submission was ended by {signal.Signals(number).name}"
         return "crashed", f"the process of the submission left with exit status {code}; does the code call exit?"
-
-
-def kill_all_of(uid: int) -> None:
-    """End every process of a user at once, as that user: one by one, those that fork would get away."""
-    command = [sys.executable, "-I", "-S", "-c", "import os; os.kill(-1, 9)"]
-    subprocess.run(command, user=uid, group=uid, extra_groups=[], cwd="/", env={}, capture_output=True, check=False)
 
 
 def _note(note: dict) -> dict:

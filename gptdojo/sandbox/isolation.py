@@ -16,6 +16,15 @@ from typing import Literal
 import gptdojo
 
 Kind = Literal["bubblewrap", "uid", "none"]
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+    "PYTHONHASHSEED": "0",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+}
+WORKER, ZYGOTE = "gptdojo_worker", "gptdojo_worker.zygote"
 FIRST_UID = 60_000
 SCRATCH_BYTES = 64 * 2**20
 INSTALL = (
@@ -55,14 +64,14 @@ class Isolation:
             "Use it for files that you wrote yourself.",
         }[self.kind]
 
-    def plan(self, folder: Path, environment: Mapping[str, str], slot: int) -> list[str]:
+    def plan(self, folder: Path, slot: int, module: str = WORKER) -> list[str]:
         """Return the command that starts the worker which lies in `folder`, as user number `slot` where there are several."""
         python = [sys.executable, "-I", "-B", "-c"]
         if self.kind == "none":
-            return self._launch(folder, [*python, start(str(folder))], dict(environment) | home(folder), uid=0)
+            return self._launch(folder, [*python, start(str(folder), module)], ENVIRONMENT | home(folder), uid=0)
         uid = FIRST_UID + slot if os.geteuid() == 0 else 0
         if self.kind == "uid":
-            return self._launch(folder, [*python, start(str(folder))], dict(environment) | home(folder), uid=uid)
+            return self._launch(folder, [*python, start(str(folder), module)], ENVIRONMENT | home(folder), uid=uid)
         assert self.bwrap is not None
         sources = readable_paths()
         staged = f"{folder}/stage" if uid else ""
@@ -71,9 +80,9 @@ class Isolation:
         }
         worker = reached.pop(str(folder / "worker"))
         arguments = bubblewrap_arguments(reached, worker)
-        for name, value in (dict(environment) | {"HOME": "/scratch", "TMPDIR": "/scratch"}).items():
+        for name, value in (ENVIRONMENT | {"HOME": "/scratch", "TMPDIR": "/scratch"}).items():
             arguments += ["--setenv", name, value]
-        command = [moved(self.bwrap, reached), *arguments, "--", *python, start("/worker")]
+        command = [moved(self.bwrap, reached), *arguments, "--", *python, start("/worker", module)]
         return self._launch(folder, command, {}, uid=uid, stage=staged, sources=[*sources, str(folder / "worker")])
 
     def _launch(
@@ -106,13 +115,13 @@ def home(folder: Path) -> dict[str, str]:
     return {"HOME": f"{folder}/scratch", "TMPDIR": f"{folder}/scratch"}
 
 
-def start(root: str) -> str:
+def start(root: str, module: str) -> str:
     """Return the program that runs the worker package which lies in `root`/worker (in a sandbox: in /worker itself)."""
     place = root if root == "/worker" else f"{root}/worker"
     scratch = "/scratch" if root == "/worker" else f"{root}/scratch"
     return (
         f"import os, sys, runpy; os.chdir({scratch!r}); sys.path.insert(0, {place!r}); "
-        "runpy.run_module('gptdojo_worker', run_name='__main__')"
+        f"runpy.run_module({module!r}, run_name='__main__')"
     )
 
 
@@ -241,8 +250,8 @@ def attempt(isolation: Isolation) -> str:
     """Start a worker that does nothing; return what went wrong, or nothing."""
     from .folder import worker_folder
 
-    with worker_folder(isolation, None, ()) as folder:
-        plan = isolation.plan(folder, {}, 0)
+    with worker_folder(isolation) as folder:
+        plan = isolation.plan(folder, 0)
         done = subprocess.run(plan, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     if done.returncode == 0:
         return ""

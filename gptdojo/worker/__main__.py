@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 from .endpoint import Endpoint
@@ -27,11 +28,20 @@ def stand_in_for_gptdojo() -> types.ModuleType:
     return module
 
 
-def main() -> None:
+def write_modules(package: str, sources: dict[str, str]) -> None:
+    """Make `import reference` find the modules that a submission may use: those that the grader sent."""
+    folder = Path(".course", package).absolute()
+    folder.mkdir(parents=True)
+    for name, text in sources.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    sys.path.insert(0, str(folder.parent))
+
+
+def serve(pipe: FramePipe) -> None:
     """Load the submission, then answer requests until the pipe closes."""
-    pipe = take_over_standard_streams()
     sys.modules["gptdojo"] = stand_in_for_gptdojo()
     start = pipe.receive()
+    write_modules(start["package"], start["modules"])
     limit_resources(start["limits"])
     if start["seal"]:
         give_up_system_calls(sockets=start["sockets"])
@@ -57,6 +67,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        serve(take_over_standard_streams())
     except Closed:
         os._exit(0)

@@ -80,8 +80,9 @@ import os, sys
 from pathlib import Path
 
 def count_vowels(text):
-    folder = Path(sys.modules["gptdojo_worker"].__file__).parents[1]
-    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".py", ".toml", ".ipynb", ".md"))
+    folders = [Path(sys.modules["gptdojo_worker"].__file__).parents[1], Path.cwd()]
+    files = [(folder, path) for folder in folders for path in folder.rglob("*")]
+    found = sorted(str(path.relative_to(folder)) for folder, path in files if path.suffix in (".py", ".toml", ".ipynb", ".md"))
     raise ValueError(" ".join(name for name in found if not name.startswith("gptdojo_worker")) + " | " + str(Path.cwd().name))
 """
 SUBMISSIONS = {
@@ -346,7 +347,7 @@ def test_a_process_that_ends_itself_or_its_pipe_is_crashed(of, name, said):
 def test_beside_a_submission_lies_nothing_that_tells_the_answer(of):
     message = of("spy.py", "count_vowels")["message"]
     found, _, _folder = message.partition("ValueError: ")[2].partition(" | ")
-    assert found.split() == ["reference/__init__.py"], "no tests, no solutions, no reference of its own chapter"
+    assert found.split() == [".course/reference/__init__.py"], "no tests, no solutions, no reference of its own chapter"
 
 
 def test_nothing_of_a_submission_is_left_behind(graded):
