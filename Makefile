@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 SHELL := /bin/bash
 
-.PHONY: install demo test test-slow test-browser lint build tolerances clean
+.PHONY: install demo test test-slow test-browser lint build soak soak-sample messages mutants tolerances clean
 
 install: $(STAMP)
 
@@ -33,6 +33,18 @@ lint: install
 
 build: install
 	$(BIN)/gptdojo build
+
+soak: install
+	$(BIN)/python -m gptdojo.authoring.soak
+
+soak-sample: install
+	$(BIN)/python -m gptdojo.authoring.soak --seconds 75
+
+messages: install
+	$(BIN)/python -m gptdojo.authoring.messages docs/messages.md
+
+mutants: install
+	$(BIN)/python -m gptdojo.authoring.mutants
 
 tolerances: install
 	$(BIN)/python -m gptdojo.gate

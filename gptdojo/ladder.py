@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hypothesis
-from hypothesis.errors import Flaky
+from hypothesis.errors import Flaky, HypothesisException
 
 from .catalog import Catalog, Property
 from .course import Exercise
@@ -18,6 +18,7 @@ from .fingerprints import explain
 from .implementation import Implementation
 from .report import Counterexample, ExerciseResult, PropertyResult, Status
 from .show import show
+from .solutions import as_implementation, solution
 
 SHRINK_CASES = 200
 SHRINK_EXCHANGES = 1_000
@@ -28,6 +29,10 @@ NOT_STARTED = (
 
 class _ShrunkEnough(BaseException):
     """The example is small enough; not an Exception, so that Hypothesis lets it through."""
+
+
+class Unusable(ImplementationFault):
+    """A property could not go on with what it got. Whose fault it is shows when the worked solution is asked the same."""
 
 
 class _Record:
@@ -58,6 +63,13 @@ class _Record:
                     self.last_exchange = self.impl.exchanges + SHRINK_EXCHANGES
                 self.last = error
                 raise
+            except HypothesisException:
+                raise
+            except Exception as error:
+                if self.impl.exchanges == 0:
+                    raise
+                self.last = Unusable(f"what your code gave back cannot be used: {type(error).__name__}: {error}"[:300])
+                raise self.last from error
 
         return recorded
 
@@ -104,6 +116,10 @@ def run_ladder(
             results += [PropertyResult(rest.name, rest.rung, "not_run", claim=rest.claim) for rest in entries[number:]]
             break
         error = run_property(entry, impl, seed, shrink=shrink)
+        if isinstance(error, Unusable):
+            worked = as_implementation(exercise, solution(exercise))
+            if run_property(entry, worked, seed, shrink=False) is not None:
+                raise error.__cause__ or error  # the property itself is broken
         results.append(_result(entry, error))
         if error is not None:
             errors.append(error)

@@ -42,6 +42,8 @@ def _warm_up() -> None:
             torch.tensor([number % 7]).float().sum()
 
     draw()
+    tensor = torch.ones(2, requires_grad=True)
+    torch.autograd.grad([tensor * tensor], [tensor], [torch.ones(2)])
 
 
 _warm_up()

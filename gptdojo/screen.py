@@ -57,7 +57,9 @@ def _rungs(properties: Sequence[PropertyResult]) -> RenderableType:
         table.add_row(f"rung {entry.rung}", Text(entry.verdict, style=STYLES[entry.verdict]), Text(entry.claim))
     left = len(properties) - len(ran)
     if left:
-        table.add_row("", Text("not run", style=STYLES["not_run"]), Text(f"{left} more, which build on this", style="dim"))
+        table.add_row(
+            "", Text("not run", style=STYLES["not_run"]), Text(f"{left} more, which build on this", style="dim")
+        )
     return _indented(table)
 
 

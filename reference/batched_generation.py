@@ -148,7 +148,7 @@ def beam_search(
     on from row rows[i]. Exact only if width >= vocab ** n_new. Source: Graves 2012 (1211.3711), section 2.4.
     """
     tokens = prompt.expand(width, -1)
-    ended = torch.zeros(width, dtype=torch.bool)
+    ended = torch.zeros(width, dtype=torch.bool, device=prompt.device)
     scores, fed = torch.tensor([]), tokens
     for step in range(n_new):
         log_probs = log_softmax(forward(fed)[:, -1])  # (beam, vocab)

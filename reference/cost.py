@@ -22,7 +22,7 @@ def forward_flops(n_layer: int, d_model: int, vocab_size: int, n_query: int, n_k
     Raises ValueError unless 1 <= n_query <= n_key.
 
     >>> forward_flops(12, 768, 50257, n_query=1, n_key=1024)  # GPT-2 decodes the last token of its context
-    284811264
+    284812800
     """
     if not 1 <= n_query <= n_key:
         raise ValueError(f"expected 1 <= n_query <= n_key, got {n_query} and {n_key}")

@@ -170,10 +170,11 @@ class Llama(nn.Module):
     ) -> Float[Tensor, "batch position vocab"]:
         """Logits of the token after each position; `attend` of None is causal, in the window if there is one.
 
-        Raises ValueError past the context; with a window there is no end.
+        Raises ValueError past the context, unless there is a window or `attend` says who sees whom: rotary positions
+        themselves have no end.
         """
         config, end = self.config, first_position + tokens.shape[1]
-        if end > config.n_ctx and config.window is None:
+        if end > config.n_ctx and config.window is None and attend is None:
             raise ValueError(f"got {end} positions, the context is {config.n_ctx}")
         attend = attend or grouped_causal(config.window)
         params = dict(self.named_parameters())

@@ -24,6 +24,11 @@ class Cache(KVCache):
     `view` gives what is held, oldest first; `len` is the position of the next token, also where older ones are gone.
     """
 
+    @property
+    def window(self) -> int | None:
+        """How many positions a query may see, itself included; None if all."""
+        return None
+
     def reorder(self, rows: Int[Tensor, " batch"]) -> None:
         """Row i becomes what row rows[i] was."""
         reorder_cache([self], rows)
@@ -66,10 +71,12 @@ def grouped_causal(window: int | None = None) -> Attend:
 def remember(
     model: Callable[..., Float[Tensor, "batch new vocab"]], caches: Sequence[Cache], window: int | None = None
 ) -> Forward:
-    """The model continuing what the caches (one a layer) hold, grouped heads or not, with a window or not.
+    """The model continuing what the caches (one a layer) hold, with grouped heads or not.
 
-    A rolling cache needs the window that it was made with. Raises ValueError where a cache does.
+    `window` is for a windowed model whose cache keeps everything; a rolling cache has its own, and no end. Raises
+    ValueError where the model or a cache does.
     """
+    window = caches[0].window or window
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         cache = caches[layer]
@@ -98,10 +105,15 @@ class RollingCache(Cache):
 
     _first = 0  # the first position still held
 
+    @property
+    def window(self) -> int:
+        """How many slots there are."""
+        return self._k.shape[2]
+
     def append(self, k: Float[Tensor, "batch head new d_head"], v: Float[Tensor, "batch head new d_head"]) -> None:
         """Any number of positions; the oldest make room. Raises ValueError if shape or dtype do not fit."""
         self._check(k, v)
-        n_new, window = k.shape[2], self._k.shape[2]
+        n_new, window = k.shape[2], self.window
         kept = min(n_new, window)
         self._length += n_new
         self._first = max(self._first, self._length - window)
@@ -111,12 +123,12 @@ class RollingCache(Cache):
 
     def view(self) -> Pair:
         """Copies of what is held, oldest first."""
-        slots = torch.arange(self._first, self._length) % self._k.shape[2]
+        slots = torch.arange(self._first, self._length) % self.window
         return self._k[:, :, slots], self._v[:, :, slots]
 
     def crop(self, length: int) -> None:
         """Go back; raises ValueError if the position after it would see one that is forgotten."""
-        least = self._first + self._k.shape[2] - 1 if self._first else 0
+        least = self._first + self.window - 1 if self._first else 0
         if not least <= length <= self._length:
             raise ValueError(f"expected a length from {least} to {self._length}, got {length}: the rest is forgotten")
         self._length = length

@@ -60,7 +60,9 @@ def jobs(course: Course, names: Sequence[str]) -> Iterator[Job]:
 def _digest(exercise: Exercise) -> str:
     chapter = exercise.chapter
     files = [chapter.solution, chapter.properties, chapter.misconceptions, chapter.alternatives]
-    files += sorted(chapter.course.root.glob("reference/*.py")) + sorted(chapter.course.root.glob("tests/strategies/*.py"))
+    files += sorted(chapter.course.root.glob("reference/*.py")) + sorted(
+        chapter.course.root.glob("tests/strategies/*.py")
+    )
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
@@ -79,7 +81,9 @@ def run(root: Path, job: Job) -> list[str]:
         result, _ = grade(exercise, variant, seed)
         if (result.status == "passed") != job.right:
             kind = "right variant" if job.right else "misconception"
-            wrong.append(f"{kind} {job.variant} of {job.exercise} is {result.status} with seed {seed}: {result.message}")
+            wrong.append(
+                f"{kind} {job.variant} of {job.exercise} is {result.status} with seed {seed}: {result.message}"
+            )
     return wrong
 
 
@@ -126,7 +130,10 @@ def soak(
     wrong = [line for job in everything for line in done.get(job.key, ())]
     verdicts = sum(len(job.seeds) for job in everything if job.key in done)
     columns = (TextColumn("soak"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool, Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+    with (
+        ProcessPoolExecutor(2, get_context("spawn")) as pool,
+        Progress(*columns, disable=not sys.stderr.isatty()) as bar,
+    ):
         task = bar.add_task("soak", total=len(waiting))
         for first in range(0, len(waiting), 2 * BATCH):
             part = waiting[first : first + 2 * BATCH]

@@ -49,11 +49,21 @@ def grade(submission: Submission, options: Options) -> SubmissionResult:
         try:
             result.exercises, result.message = _Grading(course, submission, content, options).run()
         except Exception as error:
-            result.message = f"the grader failed on this submission: {type(error).__name__}: {error}"[:500]
-            wanted = candidates(course, submission, content, options.only) or list(course.exercises.values())
-            result.exercises = [_without_verdict(exercise, "grader_error", result.message) for exercise in wanted]
+            return broken(submission, options, f"the grader failed on this submission: {type(error).__name__}: {error}")
     result.seconds = round(time.perf_counter() - start, 3)
     return result
+
+
+def broken(submission: Submission, options: Options, message: str) -> SubmissionResult:
+    """Return the result of a submission on which the grader itself failed: no verdict, and never a zero by right."""
+    course = Course(options.root)
+    try:
+        content = submission.read()
+    except Unreadable:
+        content = b""
+    wanted = candidates(course, submission, content, options.only) or list(course.exercises.values())
+    exercises = [_without_verdict(exercise, "grader_error", message[:500]) for exercise in wanted]
+    return SubmissionResult(str(submission.path), submission.learner, exercises, 0.0, message[:500])
 
 
 def _without_verdict(exercise: Exercise, status: Status, message: str) -> ExerciseResult:

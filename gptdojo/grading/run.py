@@ -3,13 +3,14 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gptdojo.report import SubmissionResult
 
 from .collect import Submission
-from .grade import Options, grade
+from .grade import Options, broken, grade
 
 
 class _Here(Executor):
@@ -44,6 +45,10 @@ def grade_all(
         for submission, result in _finished(pool, submissions, options):
             results[submission] = result
             done(result)
+    for submission in submissions:
+        if submission not in results:  # a grader was lost while it was graded, or waited: once more, by itself
+            results[submission] = _alone(submission, options)
+            done(results[submission])
     return [results[submission] for submission in submissions]
 
 
@@ -55,4 +60,13 @@ def _finished(
         return
     futures = {pool.submit(grade, submission, options): submission for submission in submissions}
     for future in as_completed(futures):
-        yield futures[future], future.result()
+        with suppress(BrokenProcessPool):
+            yield futures[future], future.result()
+
+
+def _alone(submission: Submission, options: Options) -> SubmissionResult:
+    with executor(2) as pool:
+        try:
+            return pool.submit(grade, submission, options).result()
+        except BrokenProcessPool:
+            return broken(submission, options, "the grader's process died twice on this submission")

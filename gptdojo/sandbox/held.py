@@ -10,13 +10,14 @@ SHARED = "/dev/zero (deleted)"
 
 
 def processes() -> list[tuple[int, int, int]]:
-    """Return the number, the user and the parent of every process that can be seen."""
+    """Return the number, the user and the parent of every process that runs and can be seen."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-                found.append((int(entry.name), entry.stat().st_uid, parent))
+                state, parent, *_ = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                if state != "Z":
+                    found.append((int(entry.name), entry.stat().st_uid, int(parent)))
     return found
 
 

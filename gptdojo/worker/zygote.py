@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from .__main__ import serve
 from .frames import FramePipe
+from .observe import Observer
 
 CLONE_NEW = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 16384, 1 << 19
@@ -57,8 +58,10 @@ def warm_up() -> None:
 
     torch.set_num_threads(1)
     tensor = torch.ones(2, 2, requires_grad=True)
-    (torch.softmax(tensor @ tensor, -1).sum() + tensor.to(torch.float64).sum()).backward()
-    repr(tensor)
+    result = torch.softmax(tensor @ tensor, -1) + tensor
+    torch.autograd.grad([result], [tensor], [torch.ones(2, 2)], allow_unused=True)
+    with Observer(["nothing"]):
+        repr(tensor.sum())
     gc.collect()
     gc.freeze()
 
@@ -105,7 +108,7 @@ def begin(read_fd: int, write_fd: int, keeper: int) -> None:
         return
     _mount("none", "/", "", MS_REC | MS_SLAVE, "")
     for writable in ("/scratch", "/dev/shm"):
-        _mount("tmpfs", writable, "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=0700")
+        _mount("tmpfs", writable, "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,nr_inodes=16k,mode=0700")
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "")
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
     os.chdir("/scratch")

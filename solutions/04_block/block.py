@@ -218,7 +218,8 @@ def transformer_block(
 
     If both projections write nothing, x comes back; a bias of theirs is added to every position:
 
-    >>> shapes = {"ln_1": (2,), "attn.c_attn": (6, 2), "attn.c_proj": (2, 2), "ln_2": (2,), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}
+    >>> shapes = {"ln_1": (2,), "attn.c_attn": (6, 2), "attn.c_proj": (2, 2)}
+    >>> shapes |= {"ln_2": (2,), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}
     >>> params = {f"{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
     >>> params |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in shapes.items()}
     >>> x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
@@ -292,30 +293,29 @@ for axis, title in ((values_axis, "value"), (slopes_axis, "slope"), (errors_axis
 plt.show()
 
 # %% [markdown]
-# ## Gradients through depth
+# ## What norms and sums are for
 #
-# Twenty-four blocks with random weights, wired in three ways: as yours is, post-norm, and without the residual sums. The
-# gradient of a random function of the output is followed back, and its size at the output of each block is drawn, relative
-# to the last. Where the sums are missing it vanishes at once. Post-norm, it has to pass two norms in each block; pre-norm,
-# the stream carries it.
+# Twenty-four blocks with random weights, wired in four ways: as yours, post-norm, and with the norms or the sums left out.
+# On the left the size of the stream: without norms, every part multiplies what it reads, and the stream explodes. On the
+# right how alike the positions are, as the mean cosine between two of them. Attention averages, so without the sums, which
+# keep what a position was, four blocks make all positions nearly the same. Pre-norm, the stream grows like the root of
+# the depth, and positions stay apart for longest.
 
-# %% gradients_through_depth
+# %% stream_through_depth
 n_block, width = 24, 64
-names = {
-    "attn.c_attn": (3 * width, width),
-    "attn.c_proj": (width, width),
-    "mlp.c_fc": (4 * width, width),
-    "mlp.c_proj": (width, 4 * width),
-}
+generator = torch.Generator().manual_seed(4)
+matrices = {"attn.c_attn": (3, 1), "attn.c_proj": (1, 1), "mlp.c_fc": (4, 1), "mlp.c_proj": (1, 4)}  # in units of width
 
 
 def random_block():
     params = {
-        f"{name}.weight": torch.randn(shape, generator=generator) / shape[1] ** 0.5 for name, shape in names.items()
+        f"{norm}.{kind}": fill(width)
+        for norm in ("ln_1", "ln_2")
+        for kind, fill in (("weight", torch.ones), ("bias", torch.zeros))
     }
-    params |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in names.items()}
-    for norm in ("ln_1", "ln_2"):
-        params |= {f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
+    for name, (rows, columns) in matrices.items():
+        weight = torch.randn(rows * width, columns * width, generator=generator)
+        params |= {f"{name}.weight": weight / (columns * width) ** 0.5, f"{name}.bias": torch.zeros(rows * width)}
     return params
 
 
@@ -329,35 +329,36 @@ def plain_norm(x):
     return F.layer_norm(x, x.shape[-1:])
 
 
-def post_norm_block(x, params):
-    for part in parts(params):
-        x = plain_norm(x + part(x))
-    return x
+def in_turn(half):
+    def block(x, params):
+        for part in parts(params):
+            x = half(x, part)
+        return x
+
+    return block
 
 
-def block_without_sums(x, params):
-    for part in parts(params):
-        x = part(plain_norm(x))
-    return x
-
-
-blocks = [random_block() for _ in range(n_block)]
-start = torch.randn(2, 16, width, generator=generator)
-direction = torch.randn(2, 16, width, generator=generator)
 wirings = {
     "pre-norm (yours)": lambda x, params: transformer_block(x, params, 4),
-    "post-norm": post_norm_block,
-    "without sums": block_without_sums,
+    "post-norm": in_turn(lambda x, part: plain_norm(x + part(x))),
+    "norms, no sums": in_turn(lambda x, part: part(plain_norm(x))),
+    "sums, no norms": in_turn(lambda x, part: x + part(x)),
 }
-figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+blocks = [random_block() for _ in range(n_block)]
+start = torch.randn(4, 32, width, generator=generator)
+figure, (size_axis, alike_axis) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 for label, wiring in wirings.items():
-    stream = [start.clone().requires_grad_()]
+    stream = [start]
     for params in blocks:
         stream.append(wiring(stream[-1], params))
-    gradients = torch.autograd.grad((stream[-1] * direction).sum(), stream)
-    sizes = [(gradient.norm() / gradients[-1].norm()).item() for gradient in gradients]
-    axis.semilogy(range(n_block + 1), sizes, marker=".", label=label)
-    print(f"{label:18} gradient at the input / gradient at the output: {sizes[0]:.1e}")
-axis.set(xlabel="block", ylabel="size of the gradient")
-axis.legend()
+    sizes = [x.std().item() for x in stream]
+    units = [F.normalize(x, dim=-1) for x in stream]
+    cosines = [(unit @ unit.mT).sum(dim=(-2, -1)).mean().item() for unit in units]
+    alike = [(total - 32) / (32 * 31) for total in cosines]  # the mean over pairs of different positions
+    size_axis.semilogy(sizes, marker=".", label=label)
+    alike_axis.plot(alike, marker=".", label=label)
+    print(f"{label:18} after {n_block} blocks: size {sizes[-1]:9.2g}, mean cosine of two positions {alike[-1]:.2f}")
+size_axis.set(title="size of the stream", xlabel="block")
+alike_axis.set(title="mean cosine of two positions", xlabel="block")
+size_axis.legend()
 plt.show()

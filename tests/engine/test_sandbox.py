@@ -171,7 +171,7 @@ class Fake(Isolation):
         super().__init__("none")
         object.__setattr__(self, "program", program)
 
-    def plan(self, folder, environment, slot):
+    def plan(self, folder, slot, module=""):
         return [sys.executable, "-I", "-S", "-c", PREAMBLE + self.program]
 
 

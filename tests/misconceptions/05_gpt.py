@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gptdojo import fingerprint, misconception
-from reference.attention import scaled_dot_product_attention
+from reference.attention import causal_self_attention, scaled_dot_product_attention
 from reference.block import BLOCK_KEYS, layer_norm, transformer_block
 
 Probe = Callable[[], Any]
@@ -218,6 +218,17 @@ def repeats_after_512(n_position, d_model, first_position=0):
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
+@misconception(
+    "sinusoidal_positions",
+    believes="a table of 5000 rows, made once, is long enough for any text",
+    truth="past its last row a slice has no rows left, and nobody is told; the formula has no end",
+)
+def table_of_5000_rows(n_position, d_model, first_position=0):
+    position = torch.arange(5000, dtype=torch.float64)
+    angle = position[:, None] * 10000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[first_position : first_position + n_position]
+
+
 @fingerprint("sinusoidal_positions")
 def sinusoidal_positions_probes(impl) -> list[Probe]:
     return [
@@ -227,6 +238,7 @@ def sinusoidal_positions_probes(impl) -> list[Probe]:
         lambda: impl(2, 4, 300),
         lambda: impl(3, 4, 600),
         lambda: impl(2, 4, 2049),
+        lambda: impl(2, 4, 6001),
     ]
 
 
@@ -558,6 +570,51 @@ def final_norm_without_bias(tokens, params, n_head):
 
 @misconception(
     "gpt_forward",
+    believes="the final norm has an eps of its own, 1e-12, as in BERT",
+    truth="all layer norms of GPT-2 have 1e-5; it decides what becomes of a position whose channels are nearly equal",
+)
+def final_norm_with_another_eps(tokens, params, n_head):
+    x = through_the_blocks(embedded(tokens, params), params, n_head)
+    return layer_norm(x, params["ln_f.weight"], params["ln_f.bias"], 1e-12) @ params["wte.weight"].T
+
+
+def block_written_out(x, p, n_head, eps=1e-5, approximate="tanh"):
+    def norm(x, name):
+        return layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"], eps)
+
+    attention = [p[f"attn.{name}.{kind}"] for name in ("c_attn", "c_proj") for kind in ("weight", "bias")]
+    x = x + causal_self_attention(norm(x, "ln_1"), *attention, n_head)
+    hidden = F.linear(norm(x, "ln_2"), p["mlp.c_fc.weight"], p["mlp.c_fc.bias"])
+    return x + F.linear(F.gelu(hidden, approximate=approximate), p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+
+
+@misconception(
+    "gpt_forward",
+    believes="the blocks' layer norms have eps 1e-6, as in later models",
+    truth="all layer norms of GPT-2 have 1e-5: transformer_block has it right",
+)
+def blocks_with_another_eps(tokens, params, n_head):
+    x = embedded(tokens, params)
+    for layer in range(depth(params)):
+        x = block_written_out(x, own(params, layer), n_head, eps=1e-6)
+    return final_norm(x, params) @ params["wte.weight"].T
+
+
+@misconception(
+    "gpt_forward",
+    believes="F.gelu is GPT-2's activation as it stands",
+    truth="without approximate='tanh' it is the exact form; GPT-2 was trained with the other: transformer_block has it "
+    "right",
+)
+def blocks_with_the_exact_gelu(tokens, params, n_head):
+    x = embedded(tokens, params)
+    for layer in range(depth(params)):
+        x = block_written_out(x, own(params, layer), n_head, approximate="none")
+    return final_norm(x, params) @ params["wte.weight"].T
+
+
+@misconception(
+    "gpt_forward",
     believes="the blocks find out about the order by themselves",
     truth="attention compares vectors and does not know where they stand: wpe has to be added before the first block",
 )
@@ -814,6 +871,13 @@ def gpt_forward_probes(impl) -> list[Probe]:
     tokens = torch.tensor([[3, 0, 4], [1, 4, 2]])
     three, deep = params(3, 8, 5, 6), params(11, 4, 3, 5)
     turned = dict(reversed(three.items()))
+    tiny = three | {name: 1e-3 * tensor for name, tensor in three.items() if name in ("wte.weight", "wpe.weight")}
+    tiny["ln_f.bias"] = torch.zeros(8)
+    low = three | {f"h.{layer}.mlp.c_fc.bias": torch.full((32,), -2.7) for layer in range(3)}
+    low |= {f"h.{layer}.mlp.c_fc.weight": torch.zeros(32, 8) for layer in range(3)}
+    low |= {f"h.{layer}.mlp.c_proj.weight": torch.ones(8, 32) * torch.arange(8)[:, None] for layer in range(3)}
+    silent = {name: torch.zeros_like(tensor) if "c_proj" in name else tensor for name, tensor in three.items()}
+    level = silent | {"wpe.weight": 1e-3 * three["wpe.weight"] - three["wte.weight"][3]}
     return [
         lambda: impl(tokens, three, 2),
         lambda: impl(tokens[:1, :1], three, 2),
@@ -821,6 +885,9 @@ def gpt_forward_probes(impl) -> list[Probe]:
         lambda: impl(tokens, params(1, 8, 5, 6), 2),
         lambda: impl(tokens, params(2, 6, 5, 6), 2),
         lambda: impl(tokens, deep, 2),
+        lambda: impl(tokens, low, 2),
+        lambda: impl(tokens, tiny, 2),
+        lambda: impl(torch.tensor([[3, 3]]), level, 2),
         lambda: impl.vjp((tokens, three, 2), torch.arange(36.0).cos().view(2, 3, 6), wrt=(1, 2)),
     ]
 

@@ -18,7 +18,7 @@ BATCH = st.integers(2, 3)
 AXES_IN_FRONT = st.lists(st.integers(2, 4), max_size=3).map(tuple)
 POWER_OF_TWO = st.sampled_from([4, 8, 16])  # so that a mean of integers is exact, however it is taken
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
-BOTH_SIDES = torch.tensor([-3.2, -2.7, -0.7, 1.4])
+BOTH_SIDES = torch.tensor([-3.2, -2.7, -0.7, 1.4, 3.2])
 """Where forms and stand-ins of GELU are far from each other: erf and tanh at -2.7."""
 ERF_OR_TANH = 8e-4
 """Looser than what the erf form of GELU in place of the tanh form mostly does here, tighter than another activation."""

@@ -95,7 +95,14 @@ def test_a_rolling_cache_gives_the_logits_of_the_windowed_model_for_prompts_of_a
     config = LlamaConfig(**{**LLAMA.__dict__, "window": window})
     model, tokens = random_llama(config, seed), draw_tokens(seed, 7, 2, sum(sizes))
     rolling = caches(RollingCache, config, 2, window)
-    torch.testing.assert_close(feed(remember(model, rolling, window), tokens, sizes), model(tokens), **EXACT)
+    torch.testing.assert_close(feed(remember(model, rolling), tokens, sizes), model(tokens), **EXACT)
+    plain = Llama(LLAMA).double()  # the same cache makes a window for a model that has none
+    plain.load_state_dict(model.state_dict())
+    again = feed(remember(plain, caches(RollingCache, LLAMA, 2, window)), tokens, sizes)
+    torch.testing.assert_close(again, model(tokens), **EXACT)
+    if len(tokens[0]) <= LLAMA.n_ctx:  # or a cache that keeps all, and the window as an argument
+        everything = feed(remember(model, caches(Cache, config, 2), window), tokens, sizes)
+        torch.testing.assert_close(everything, model(tokens), **EXACT)
     assert [len(cache) for cache in rolling] == [sum(sizes)] * 2
     assert rolling[0].view()[0].shape[2] == min(window, sum(sizes))
     assert rolling[0].nbytes == 2 * 2 * 2 * window * 4 * 8
@@ -120,10 +127,13 @@ def test_past_the_context_is_an_error_unless_the_cache_rolls(random_gpt, random_
             with pytest.raises(ValueError, match="got 10 positions, the context is 9"):
                 forward(tokens[:, 8:])
             assert [len(cache) for cache in held] == [8, 8]
-    config = LlamaConfig(**{**LLAMA.__dict__, "window": 3})
-    forward = remember(random_llama(config, 0), caches(RollingCache, config, 1, 3), window=3)
+    forward = remember(random_llama(LLAMA, 0), caches(RollingCache, LLAMA, 1, 3))
     for _ in range(6):
         assert forward(tokens).isfinite().all()
+    forward = remember(random_gpt(GPT_CONFIG, 0), caches(RollingCache, GPT_CONFIG, 1, 3))
+    forward(tokens[:, :9])
+    with pytest.raises(ValueError, match="has no vector for the others"):  # learned positions end, whatever the cache
+        forward(tokens[:, 9:])
 
 
 @drawn

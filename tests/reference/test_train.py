@@ -139,6 +139,17 @@ def test_the_command_trains_resumes_plots_and_generate_uses_the_model(text_file,
         assert message in capsys.readouterr().err
 
 
+def test_without_rich_and_matplotlib_it_trains_and_says_what_to_install(text_file, tmp_path, monkeypatch, capsys):
+    for name in ("rich.progress", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    train.main([*FLAGS, "--text", str(text_file), "--out", str(tmp_path / "out"), "--bfloat16"])
+    printed = capsys.readouterr().out
+    assert "pip install rich" in printed
+    assert "pip install matplotlib" in printed
+    assert "validation loss" in printed
+    assert not (tmp_path / "out" / "losses.png").exists()
+
+
 def test_text_streams_as_it_is_sampled_and_stops_at_the_end_of_text(monkeypatch):
     tokenizer = Tokenizer([])
     chain = [*tokenizer.encode("a\u00e9b"), tokenizer.end]
@@ -173,7 +184,7 @@ def test_two_processes_train_as_one(text_file, tmp_path):
         with safe_open(tmp_path / name / "training.safetensors", "pt") as file:
             return json.loads(file.metadata()["record"])["train"]
 
-    several = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     assert losses("two", several) == pytest.approx(losses("one", []), abs=1e-4)
 
 
