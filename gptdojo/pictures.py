@@ -15,7 +15,7 @@ LEGEND = {
     LEAK: ("sees and should not", "bold red", "#c62828"),
     BLIND: ("should see and does not", "bold yellow", "#f9a825"),
 }
-CELL, GAP, LABEL = 22, 34, 18
+CELL, GAP, LABEL, TITLE = 22, 40, 18, 230
 
 Matrix = Sequence[Sequence[bool]]
 
@@ -69,7 +69,7 @@ def grid_picture(grid: dict) -> str:
     """Return the grid as inline SVG."""
     wrong = marks(grid["expected"], grid["got"])
     right = marks(grid["expected"], grid["expected"])
-    width = LABEL + len(right[0]) * CELL
+    width = max(LABEL + len(right[0]) * CELL, TITLE)
     used = sorted({mark for row in (*wrong, *right) for mark in row}, key=list(LEGEND).index)
     height = GAP + len(right) * CELL
     total = max(2 * width + GAP, 200 * len(used))
@@ -79,6 +79,7 @@ def grid_picture(grid: dict) -> str:
     ]
     for left, title, rows in ((0, "expected", right), (width + GAP, "got", wrong)):
         parts.append(_text(left, 12, f"{title}  (rows: {grid['rows']}, columns: {grid['columns']})"))
+        parts += [_text(left + LABEL + x * CELL + 6, GAP - 10, str(x)) for x in range(len(rows[0]))]
         for y, row in enumerate(rows):
             parts.append(_text(left, GAP + y * CELL + 9, str(y)))
             parts += [_square(left + LABEL + x * CELL, GAP - 6 + y * CELL, mark) for x, mark in enumerate(row)]

@@ -66,7 +66,7 @@ def _more(count: int, limit: int) -> str:
 
 
 def _kind(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {'x'.join(map(str, value.shape)) or 'scalar'}"
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def show_tensor(value: Tensor) -> str:
@@ -75,9 +75,9 @@ def show_tensor(value: Tensor) -> str:
     if value.numel() <= MAX_ELEMENTS:
         digits = _digits(value)
         rows = _rows(value, digits, 0)
-        return rows if value.dim() < 2 or value.numel() == 0 else rows + f"   ({_kind(value)})" * ("\n" not in rows)
+        return rows if value.dim() < 2 or value.numel() == 0 else rows + f"   (shape {tuple(value.shape)})" * ("\n" not in rows)
     row = value.reshape(-1, value.shape[-1])[0][:6]
-    return f"{_kind(value)}, its first row starts {_rows(row, _digits(row), 0)}"
+    return f"a tensor of shape {tuple(value.shape)}, its first row starts {_rows(row, _digits(row), 0)}"
 
 
 def _digits(value: Tensor) -> int:
@@ -96,6 +96,7 @@ def _number(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "True" if value else "False"
     if isinstance(value, float):
+        value = value or 0.0  # minus zero says nothing to a reader
         big = abs(value) >= 1e5 or 0 < abs(value) < 10 ** -max(digits, 1) / 2
         return (
             f"{value:.4g}"

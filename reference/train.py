@@ -208,6 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = vars(parser.parse_args(arguments))
     text, out, fresh, save_every = (given.pop(name) for name in ("text", "out", "fresh", "save_every"))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    given["bfloat16"] |= device != "cpu" and torch.cuda.is_bf16_supported()  # on a CPU it is possible, but slower
     if several := int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("nccl" if device != "cpu" else "gloo")
     writes = not several or dist.get_rank() == 0  # the first process writes, for all have the same model
@@ -217,8 +218,9 @@ def main(arguments: list[str] | None = None) -> None:
     state = out / "training.safetensors"
     if state.exists() and not fresh:
         trainer.load(state)
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(out)
+    if writes:
+        out.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(out)
     for step in shown(trainer) if writes else trainer.run():
         if writes and (step % save_every == 0 or step == trainer.plan.n_step):
             trainer.save(state)

@@ -1,13 +1,15 @@
-"""Both places give the same verdict: every variant of the course, in this process and across the boundary.
+"""Both places give the same verdict: every variant of the course, in this process and across the boundary. And no result breaks a property.
 
 The solutions, alternatives and misconceptions of a chapter are three submissions; each variant is graded as what its exercise asks for.
 """
 
 import ast
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from gptdojo.catalog import load_catalog
 from gptdojo.course import Chapter, Exercise, find_course
@@ -104,3 +106,80 @@ def test_a_verdict_does_not_depend_on_where_the_code_runs(name, source):
             across = judged(exercise, process, variant)
             assert across == judged(exercise, LocalTransport(here.namespace), variant), f"{exercise.name}: {variant}"
             assert (json.loads(across)["status"] == "passed") == (source != "misconceptions"), f"{variant}: {across}"
+
+
+RESULTS = {
+    "nothing": None,
+    "a number": 1,
+    "a real number": 0.5,
+    "NaN": math.nan,
+    "a huge number": 10**900,
+    "a text": "text",
+    "no items": [],
+    "numbers": [1, 2, 3],
+    "a pair of nothing": (None, None),
+    "a pair of scalars": (torch.tensor(1.0), torch.tensor(2.0)),
+    "a dict": {"a": 1},
+    "a dict of odd keys": {1: "a", None: 2, (1, 2): 3},
+    "a scalar": torch.tensor(1.0),
+    "an integer tensor": torch.ones(2, 3, dtype=torch.int64),
+    "a bool tensor": torch.zeros(1, 1, dtype=torch.bool),
+    "a complex tensor": torch.ones(2, dtype=torch.complex64),
+    "an empty tensor": torch.empty(0, 4),
+    "a tensor of NaN": torch.full((2, 3, 4), math.nan),
+    "a tensor of many dimensions": torch.zeros(1, 1, 1, 1, 1, 1),
+    "an expanded tensor": torch.zeros(1).expand(3, 2, 5, 4),
+    "an object": object(),
+    "a type": int,
+}
+
+
+def answering(exercise: Exercise, result) -> object:
+    """A function, or a class, that gives one result whatever it is asked."""
+    methods = load_catalog(exercise.chapter).parameters(exercise.name)
+    if exercise.name in methods:
+        return lambda *args, **kwargs: result
+    return type(
+        exercise.name,
+        (),
+        {name: lambda *args, **kwargs: result for name in methods if name != "__init__"} | {"__init__": _begin},
+    )
+
+
+def _begin(self, *args, **kwargs):
+    pass
+
+
+def calling(exercise: Exercise) -> object:
+    """A function that calls whatever it is given, with nothing and with itself, and returns what it was given."""
+
+    def call(*args, **kwargs):
+        for value in args:
+            for given in ((), (value,), (torch.zeros(1, 1, dtype=torch.int64),), (None, None)):
+                try:
+                    value(*given)
+                except Exception:
+                    continue
+        return args[0] if args else None
+
+    methods = load_catalog(exercise.chapter).parameters(exercise.name)
+    if exercise.name in methods:
+        return call
+    return type(exercise.name, (), {name: call for name in methods if name != "__init__"} | {"__init__": _begin})
+
+
+@pytest.mark.parametrize("name", COURSE.exercises)
+def test_no_result_breaks_a_property(name):
+    exercise = COURSE.exercises[name]
+    COURSE.importable()
+    catalog = load_catalog(exercise.chapter)
+    answers = {label: answering(exercise, result) for label, result in RESULTS.items()} | {
+        "what calls": calling(exercise)
+    }
+    for label, answer in answers.items():
+        impl = Implementation(LocalTransport({name: answer}), name, **catalog.facts(exercise))
+        try:
+            result = run_ladder(exercise, catalog, impl, 0, shrink=False)
+        except Exception as error:
+            pytest.fail(f"{label} breaks a property of {name}: {error!r}")
+        assert result.status in ("failed", "error", "forbidden"), label

@@ -24,7 +24,7 @@ SHOWN = [
     (Raised("KeyError: 'x'"), "raises KeyError: 'x'"),
     (len, "a function (len)"), ([], "[]"), ((1, "a"), "(1, 'a')"), ({"a": [1]}, "{'a': [1]}"), (object(), "a object"),
     (torch.tensor(2.0), "2."), (torch.tensor([1, 2]), "[1, 2]"), (torch.tensor([True]), "[True]"), (torch.tensor([0.5, 1.0]), "[0.5, 1.0]"),
-    (torch.tensor([1.0, math.nan, -math.inf]), "[1., nan, -inf]"), (torch.tensor([[1, 2], [3, 4]]), "[[1, 2], [3, 4]]   (int64 2x2)"),
+    (torch.tensor([1.0, math.nan, -math.inf]), "[1., nan, -inf]"), (torch.tensor([[1, 2], [3, 4]]), "[[1, 2], [3, 4]]   (shape (2, 2))"),
     (torch.tensor([0.12345678]), "[0.1235]"), (torch.tensor([1e10, 1e-10]), "[1e+10, 1e-10]"),
     (torch.empty(0, 3), "[]"), (torch.empty(2, 0), "[[], []]"),
     (torch.tensor([1 + 2j]), "[(1+2j)]"), (torch.ones(2, requires_grad=True), "[1., 1.]"), (torch.tensor([1.5]).bfloat16(), "[1.5]"),
@@ -55,7 +55,7 @@ def test_large_values_are_shown_short(value):
 
 
 def test_a_large_tensor_tells_its_shape_and_how_it_starts():
-    assert show(torch.arange(300.0).reshape(3, 100)) == "float32 3x100, its first row starts [0., 1., 2., 3., 4., 5.]"
+    assert show(torch.arange(300.0).reshape(3, 100)) == "a tensor of shape (3, 100), its first row starts [0., 1., 2., 3., 4., 5.]"
 
 
 def test_rows_of_a_matrix_stand_below_each_other():

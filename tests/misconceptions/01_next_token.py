@@ -298,12 +298,12 @@ def minus_infinity_becomes_zero(logits, dim=-1):
 
 @misconception(
     "softmax",
-    believes="minus infinity can be replaced by some very negative number, such as -100",
-    truth="only differences count: where the other logits are near -400, a logit of -100 takes all of the probability; minus "
-    "infinity needs no replacement",
+    believes="minus infinity can be replaced by some very negative number, such as -10000",
+    truth="only differences count: where the other logits are lower still, -10000 takes all of the probability; minus infinity "
+    "needs no replacement",
 )
-def minus_infinity_becomes_minus_hundred(logits, dim=-1):
-    finite = logits.masked_fill(logits == -INFINITY, -100.0)
+def minus_infinity_becomes_minus_10000(logits, dim=-1):
+    finite = logits.masked_fill(logits == -INFINITY, -10000.0)
     weights = (finite - finite.amax(dim=dim, keepdim=True)).exp()
     return weights / weights.sum(dim=dim, keepdim=True)
 
@@ -394,7 +394,7 @@ def softmax_probes(impl) -> list[Probe]:
                 lambda: impl(rows_apart),
                 lambda: impl(matrix * 1e4),
                 lambda: impl(ruled_out),
-                lambda: impl(ruled_out - 400),
+                lambda: impl(ruled_out * 1e6 - 1e7),
                 lambda: getattr(impl(matrix.half()), "dtype", None),
                 lambda: gradient(impl, (matrix,), torch.eye(2, 3)),
             ],

@@ -55,6 +55,31 @@ def eps_of_another_model(x, weight, bias, eps=1e-12):
 
 @misconception(
     "layer_norm",
+    believes="eps is 1e-6",
+    truth="that is the default of other libraries and models; GPT-2 and torch have 1e-5, and a standard deviation of 0.001 "
+    "comes out 2.3 times larger with 1e-6",
+)
+def eps_of_one_millionth(x, weight, bias, eps=1e-6):
+    wide = x.float()
+    centered = wide - wide.mean(dim=-1, keepdim=True)
+    variance = centered.square().mean(dim=-1, keepdim=True)
+    return (centered / torch.sqrt(variance + eps) * weight + bias).to(x.dtype)
+
+
+@misconception(
+    "layer_norm",
+    believes="eps stands on both sides of the root, to be safe",
+    truth="once is enough: added to the variance, inside the root, it keeps the divisor at 0.003 or more",
+)
+def eps_inside_and_outside(x, weight, bias, eps=1e-5):
+    wide = x.float()
+    centered = wide - wide.mean(dim=-1, keepdim=True)
+    variance = centered.square().mean(dim=-1, keepdim=True)
+    return (centered / (torch.sqrt(variance + eps) + eps) * weight + bias).to(x.dtype)
+
+
+@misconception(
+    "layer_norm",
     believes="real activations vary, so the division is safe without eps",
     truth="a row of equal channels has variance 0 and would become NaN; with eps it becomes the bias",
 )

@@ -16,6 +16,7 @@ from tests.strategies.small_gpt import Params, random_params
 
 BATCH = st.integers(2, 3)
 AXES_IN_FRONT = st.lists(st.integers(2, 4), max_size=3).map(tuple)
+SEVERAL = st.integers(4, 8)  # so many channels are hardly ever nearly equal
 POWER_OF_TWO = st.sampled_from([4, 8, 16])  # so that a mean of integers is exact, however it is taken
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 BOTH_SIDES = torch.tensor([-3.2, -2.7, -0.7, 1.4, 3.2])
@@ -25,11 +26,12 @@ ERF_OR_TANH = 8e-4
 
 
 def uneven(v: Values, *shape: int) -> Tensor:
-    """Numbers of which no row is constant on purpose: all ones become small integers.
+    """Numbers of which no row is constant on purpose: what is all zeros or all ones becomes small integers.
 
-    Of a constant row, layer norm leaves the errors of rounding, divided by the root of eps: 300 times larger.
+    A constant row is a question of eps, which has a property of its own; and where it is not exactly constant, layer norm
+    divides errors of rounding by the root of eps, which makes them 300 times larger.
     """
-    return (Values("integers", v.seed) if v.style == "ones" else v).normal(*shape)
+    return (Values("integers", v.seed) if v.style in ("zeros", "ones") else v).normal(*shape)
 
 
 def expect_gradients(impl: Implementation, oracle: Callable, args: tuple, cotangent: Tensor, names: list[str]) -> None:
@@ -55,7 +57,7 @@ def expect_reference_in_half(impl: Implementation, oracle: Callable, *args, roun
 
 
 @claim("layer_norm", rung=1, examples=15)
-@given(d_model=st.integers(2, 8), v=values())
+@given(d_model=SEVERAL, v=values())
 def test_layer_norm_one_position(impl, d_model, v):
     """With weight 1 and bias 0, the channels of a position lose their mean and are divided by their standard deviation."""
     x = uneven(v, 1, 1, d_model)
@@ -63,7 +65,7 @@ def test_layer_norm_one_position(impl, d_model, v):
 
 
 @claim("layer_norm", rung=2, examples=12)
-@given(d_model=st.integers(2, 8), v=values())
+@given(d_model=SEVERAL, v=values())
 def test_layer_norm_weight_and_bias(impl, d_model, v):
     """Each normalized channel is multiplied by its weight, and then its bias is added."""
     x, weight, bias = uneven(v, 1, 1, d_model), v.normal(d_model), v.normal(d_model)
@@ -71,7 +73,7 @@ def test_layer_norm_weight_and_bias(impl, d_model, v):
 
 
 @claim("layer_norm", rung=3, examples=15)
-@given(axes=AXES_IN_FRONT, d_model=st.integers(1, 8), v=values())
+@given(axes=AXES_IN_FRONT, d_model=SEVERAL, v=values())
 def test_layer_norm_each_position_alone(impl, axes, d_model, v):
     """Each position is normalized by itself, over its channels, however many axes stand in front of them."""
     x, weight, bias = uneven(v, *axes, d_model), v.normal(d_model), v.normal(d_model)
@@ -79,7 +81,7 @@ def test_layer_norm_each_position_alone(impl, axes, d_model, v):
 
 
 @claim("layer_norm", rung=4, examples=15)
-@given(batch=BATCH, d_model=st.integers(2, 8), scale=st.sampled_from([0.0, 3e-4, 1e-3, 3e-3]), v=values())
+@given(batch=BATCH, d_model=st.integers(1, 8), scale=st.sampled_from([0.0, 3e-4, 1e-3, 3e-3]), v=values())
 def test_layer_norm_tiny_variance(impl, batch, d_model, scale, v):
     """Where the variance is as small as eps, or 0, eps counts: 1e-5, added to the variance inside the root."""
     x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)

@@ -83,7 +83,7 @@ def test_the_model_is_not_called_once_every_row_has_stopped():
     calls = []
 
     def counts_up(tokens, is_token):
-        calls.append(tokens.tolist())
+        calls.append(is_token.int().tolist())
         return torch.nn.functional.one_hot((tokens + 1).clamp(max=6), 7).double()
 
     tokens, is_token = left_pad([[4], [1, 2]], pad=0)
@@ -92,6 +92,7 @@ def test_the_model_is_not_called_once_every_row_has_stopped():
         [1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6],
     ]
     assert len(calls) == 4
+    assert calls[-1] == [[0, 1, 1, 1, 0], [1, 1, 1, 1, 1]]  # what fills up a row that stopped is padding
 
 
 def test_past_the_context_is_an_error(random_gpt):
