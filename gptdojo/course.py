@@ -1,6 +1,7 @@
 """The course folder: where it is, which chapters and exercises it has, and where each of their files lies."""
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Container, Iterable
@@ -9,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 MARKER = "course.md"
+# repetitions are bounded: the time that a hostile text takes grows with its length only
+DEFINITION = rb"(?:def|class)\s{1,50}NAME\b|(?:^|\\n|[\n\"])NAME\s{0,50}(?::[^=\n]{0,200})?=(?!=)"
 PACKAGED = Path(__file__).parent / "_course"
 EXERCISE_KEYS = {"points", "minutes", "difficulty", "asked", "tolerance", "forbids", "hints"}
 CHAPTER_KEYS = {"title", "track", "reference", "demonstrations", "exercises"}
@@ -31,6 +34,11 @@ class Exercise:
     tolerance: float
     forbids: tuple[str, ...]
     hints: tuple[str, ...]
+
+    def is_defined_in(self, content: bytes) -> bool:
+        """Say whether a text may define it; in a notebook, newlines are written as a backslash and an n."""
+        pattern = DEFINITION.replace(b"NAME", self.name.encode())
+        return re.search(pattern, content) is not None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def headline(result: ExerciseResult) -> Text:
     """Return the exercise, its status and its points on one line."""
     text = Text(result.exercise, style="bold")
     text.append(f"  {result.status.replace('_', ' ')}", style=STYLES.get(result.status, "bold red"))
-    text.append(f"  {result.score:g} of {result.max_score:g} points", style="default")
+    text.append(f"  {result.score:.3g} of {result.max_score:g} points", style="default")
     return text
 
 

@@ -59,14 +59,16 @@ def check_file(course: Course, path: Path, exercises: Sequence[Exercise] | None 
         problem = printable(f": {loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}") if loaded.notes else ""
         raise CourseError(f"{path} defines no exercise of this course{problem}")
     results = [
-        check_callable(course, exercise, loaded.namespace) if exercise in found else undefined(exercise, loaded.notes)
+        check_callable(course, exercise, loaded.namespace) if exercise in found else undefined(exercise, loaded.notes, content)
         for exercise in wanted
     ]
     return CheckedFile(results, loaded.notes)
 
 
-def undefined(exercise: Exercise, notes: Sequence[dict]) -> ExerciseResult:
-    """Return the result of an exercise that a file does not define, with what its cells raised."""
+def undefined(exercise: Exercise, notes: Sequence[dict], content: bytes) -> ExerciseResult:
+    """Return the result of an exercise that a file does not define: it is missing, or the cell that should define it raised."""
+    unreadable = any("NotASubmission" in note["types"] for note in notes)
+    notes = notes if unreadable or exercise.is_defined_in(content) else ()
     raised = printable("; ".join(f"{note['cell']} raised {note['types'][0]}: {note['message']}" for note in notes[:3]))
     message = f"{exercise.name} is not defined" + (f": {raised}" if raised else "")
     status: Status = "error" if raised else "missing"

@@ -37,7 +37,7 @@ class Plan:
     d_model: int = 192
     n_ctx: int = 128
     vocab_size: int = 1024
-    n_step: int = 1500
+    n_step: int = 700
     batch: int = 16
     micro_batch: int = 16
     n_warmup: int = 100
@@ -45,7 +45,7 @@ class Plan:
     min_lr: float = 2e-4
     weight_decay: float = 0.1
     max_norm: float = 1.0
-    eval_every: int = 100
+    eval_every: int = 50
     seed: int = 0
     bfloat16: bool = False
 

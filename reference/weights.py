@@ -113,7 +113,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists() or not index.exists():
         return _read_file(folder / "model.safetensors")
-    weight_map = _read_json(index)["weight_map"]
+    weight_map = _read_json(index).get("weight_map", {})
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(weight_map.values())):
         tensors |= _read_file(folder / Path(shard).name)

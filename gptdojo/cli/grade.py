@@ -74,7 +74,7 @@ def grade(
         def done(result: SubmissionResult) -> None:
             progress.advance(task)
             if not quiet and not errors.is_terminal:
-                errors.print(Text(f"{result.submission}: {result.score:g} of {result.max_score:g}"))
+                errors.print(Text(f"{result.submission}: {result.score:.4g} of {result.max_score:g}"))
 
         results = grade_all(submissions, options, jobs, done)
     report = json_report(results, seed=seed, isolation=chosen.kind)

@@ -1,7 +1,6 @@
 """Finds submissions and reads them without trusting them."""
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,14 +84,4 @@ def candidates(course: Course, submission: Submission, content: bytes, only: Seq
     """Return what a submission may be graded on: those named in `only`, else all of its chapter and those its text defines."""
     if only:
         return [course.exercises[name] for name in only]
-    return [e for e in course.exercises.values() if e.chapter.name == submission.chapter or _defines(content, e.name)]
-
-
-def _defines(content: bytes, name: str) -> bool:
-    """Say whether the text may define a name; a notebook's newlines are written as a backslash and an n.
-
-    Repetitions are bounded: the time that a hostile text takes grows with its length only.
-    """
-    pattern = rb"(?:def|class)\s{1,50}NAME\b|(?:^|\\n|[\n\"])NAME\s{0,50}(?::[^=\n]{0,200})?=(?!=)"
-    pattern = pattern.replace(b"NAME", name.encode())
-    return re.search(pattern, content) is not None
+    return [e for e in course.exercises.values() if e.chapter.name == submission.chapter or e.is_defined_in(content)]

@@ -123,7 +123,7 @@ class _Grading:
         for number, exercise in enumerate(batch):
             if exercise.name not in defined:
                 if self._owed(exercise, notes):
-                    results.append(undefined(exercise, notes))
+                    results.append(undefined(exercise, notes, self.content))
                 continue
             results.append(self._grade(exercise, process))
             if not process.alive:

@@ -38,7 +38,7 @@ def table(results: Sequence[SubmissionResult]) -> Table:
             for entry in result.exercises
         )
         name = f"{result.learner}: {result.submission}" if result.learner else result.submission
-        points = f"{result.score:g} of {result.max_score:g}"
+        points = f"{result.score:.4g} of {result.max_score:g}"
         drawn.add_row(
             Text(printable(name)),
             points,

@@ -66,7 +66,7 @@ class Isolation:
 
     def plan(self, folder: Path, slot: int, module: str = WORKER) -> list[str]:
         """Return the command that starts the worker which lies in `folder`, as user number `slot` where there are several."""
-        python = [sys.executable, "-I", "-B", "-c"]
+        python = [os.path.abspath(sys.executable), "-I", "-B", "-c"]
         if self.kind == "none":
             return self._launch(folder, [*python, start(str(folder), module)], ENVIRONMENT | home(folder), uid=0)
         uid = FIRST_UID + slot if os.geteuid() == 0 else 0
@@ -142,7 +142,9 @@ def readable_paths() -> list[str]:
     ]
     # of an environment only what Python needs: the folder that it lies in may be the course's, or that of all submissions
     parts = [
-        os.path.join(prefix, part) for prefix in sorted(prefixes) for part in ("bin", "lib", "lib64", "pyvenv.cfg")
+        os.path.join(prefix, part)
+        for prefix in sorted(map(os.path.abspath, prefixes))
+        for part in ("bin", "include", "lib", "lib64", "pyvenv.cfg")
     ]
     parts += sorted({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
     found: list[str] = []

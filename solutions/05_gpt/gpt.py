@@ -49,19 +49,25 @@ from reference.block import BLOCK_KEYS, layer_norm, transformer_block
 
 
 # %% sinusoidal_positions
-def sinusoidal_positions(n_position: int, d_model: int, first_position: int = 0) -> Float[Tensor, "n_position d_model"]:
-    """Return the sinusoidal encodings of n_position positions, the first of which is first_position.
+def sinusoidal_positions(
+    n_position: int,
+    d_model: int,
+    first_position: int = 0,
+) -> Float[Tensor, "n_position d_model"]:
+    """Return the sinusoidal encodings of n_position positions, the first of which is
+    first_position.
 
-    Row r is that of position p = first_position + r. Its channels 2i and 2i + 1 are sin and cos of the same angle,
-    p * 10000 ** (-2i / d_model), in radians. d_model is even; first_position is at least 0, and may be in the thousands.
-    The result is float32 or float64.
+    Row r is that of position p = first_position + r. Its channels 2i and 2i + 1 are sin and
+    cos of the same angle, p * 10000 ** (-2i / d_model), in radians. d_model is even;
+    first_position is at least 0, and may be in the thousands. The result is float32 or
+    float64.
 
     Source: Vaswani et al. 2017, "Attention Is All You Need" (1706.03762), section 3.5.
 
-    >>> sinusoidal_positions(2, 4).round(decimals=4).tolist()
-    [[0.0, 1.0, 0.0, 1.0], [0.8415, 0.5403, 0.01, 1.0]]
-    >>> sinusoidal_positions(1, 4, first_position=100).round(decimals=4).tolist()
-    [[-0.5064, 0.8623, 0.8415, 0.5403]]
+    >>> [[round(number, 3) for number in row] for row in sinusoidal_positions(2, 4).tolist()]
+    [[0.0, 1.0, 0.0, 1.0], [0.841, 0.54, 0.01, 1.0]]
+    >>> [round(number, 3) for number in sinusoidal_positions(1, 4, first_position=100)[0].tolist()]
+    [-0.506, 0.862, 0.841, 0.54]
     """
     ### BEGIN SOLUTION
     position = torch.arange(first_position, first_position + n_position, dtype=torch.float64)
@@ -96,19 +102,22 @@ def embed_tokens(
 ) -> Float[Tensor, "batch position d_model"]:
     """Return each token's row of wte plus its position's row of wpe.
 
-    Position t of each row of `tokens` stands at first_position + t, and there is at least one. No tensor need be
-    contiguous. The result has the dtype of the tables, which may be float16 or bfloat16. Gradients flow to both tables.
+    Position t of each row of `tokens` stands at first_position + t, and there is at least
+    one. No tensor need be contiguous. The result has the dtype of the tables, which may be
+    float16 or bfloat16. Gradients flow to both tables.
 
-    Raises ValueError (any error will do) if a token stands past the context: at a position that wpe has no row for.
+    Raises ValueError (any error will do) if a token stands past the context: at a position
+    that wpe has no row for.
 
-    Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training" (GPT), section 3.1.
+    Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training"
+    (GPT), section 3.1.
 
     >>> wte = torch.tensor([[10.0, 0.0], [20.0, 0.0], [30.0, 0.0]])
-    >>> wpe = torch.tensor([[0.0, 0.1], [0.0, 0.2], [0.0, 0.3], [0.0, 0.5]])
-    >>> embed_tokens(torch.tensor([[2, 0, 2]]), wte, wpe).round(decimals=1).tolist()
-    [[[30.0, 0.1], [10.0, 0.2], [30.0, 0.3]]]
-    >>> embed_tokens(torch.tensor([[2, 0]]), wte, wpe, first_position=2)[0, :, 1].tolist()
-    [0.3, 0.5]
+    >>> wpe = torch.tensor([[0.0, 0.25], [0.0, 0.5], [0.0, 0.75], [0.0, 1.0]])
+    >>> embed_tokens(torch.tensor([[2, 0, 2]]), wte, wpe).tolist()
+    [[[30.0, 0.25], [10.0, 0.5], [30.0, 0.75]]]
+    >>> embed_tokens(torch.tensor([[2, 0]]), wte, wpe, first_position=2).tolist()
+    [[[30.0, 0.75], [10.0, 1.0]]]
     """
     ### BEGIN SOLUTION
     n_ctx, end = wpe.shape[0], first_position + tokens.shape[1]
@@ -163,20 +172,24 @@ def gpt_forward(
 ) -> Float[Tensor, "batch position vocab"]:
     """Return the logits of the token after each position.
 
-    `params` has the names of the table above, in any order, of one or more layers, which may be more than ten. The first
-    token of each row stands at position 0, and there are at most n_ctx of them. Every block has n_head heads, which
-    divide d_model. No tensor need be contiguous. The result has the dtype of the parameters. Gradients flow to every
-    parameter, and to wte.weight from both of its uses.
+    `params` has the names of the table above, in any order, of one or more layers, which may
+    be more than ten. The first token of each row stands at position 0, and there are at most
+    n_ctx of them. Every block has n_head heads, which divide d_model. No tensor need be
+    contiguous. The result has the dtype of the parameters. Gradients flow to every parameter,
+    and to wte.weight from both of its uses.
 
-    Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
+    Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
+    (GPT-2), section 2.3.
 
-    A model of one block that writes nothing, so that its tokens are only embedded, normalized and compared with both
-    words:
+    A model of one block that writes nothing, so that its tokens are only embedded, normalized
+    and compared with both words:
 
-    >>> shapes = {"ln_1": (2,), "attn.c_attn": (6, 2), "attn.c_proj": (2, 2), "ln_2": (2,), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}
+    >>> shapes = {"ln_1": (2,), "attn.c_attn": (6, 2), "attn.c_proj": (2, 2)}
+    >>> shapes |= {"ln_2": (2,), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}
     >>> params = {f"h.0.{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
     >>> params |= {f"h.0.{name}.bias": torch.zeros(shape[0]) for name, shape in shapes.items()}
-    >>> params |= {"wte.weight": torch.tensor([[200.0, 0.0], [0.0, 400.0]]), "wpe.weight": torch.zeros(3, 2)}
+    >>> params |= {"wte.weight": torch.tensor([[200.0, 0.0], [0.0, 400.0]])}
+    >>> params |= {"wpe.weight": torch.zeros(3, 2)}
     >>> params |= {"ln_f.weight": torch.ones(2), "ln_f.bias": torch.tensor([0.0, 0.5])}
     >>> gpt_forward(torch.tensor([[0, 1]]), params, 1).tolist()
     [[[200.0, -200.0], [-200.0, 600.0]]]
@@ -196,8 +209,8 @@ def gpt_forward(
 #
 # Training begins with random weights, and their size decides whether it can. GPT-2 draws them from a normal distribution
 # around 0 with a standard deviation of 0.02; biases start at 0, the weights of layer norms at 1. With numbers so small
-# all logits are near 0, every word has about the same probability, and the first loss is close to $\ln V$, which for
-# GPT-2's vocabulary of 50,257 is 10.82. A first loss far above that means that the model is sure of something that it
+# all logits are near 0, every word has about the same probability, and the first loss is little more than $\ln V$, which
+# for GPT-2's vocabulary of 50,257 is 10.82. A first loss far above that means that the model is sure of something that it
 # has not learned.
 #
 # But a stream to which $2L$ matrices add, each with the same standard deviation, has a variance that grows with $L$.
@@ -213,13 +226,16 @@ def gpt_forward(
 
 # %% initial_std
 def initial_std(name: str, n_layer: int) -> float:
-    """Return the standard deviation that the weight matrix `name` of a model of n_layer blocks is drawn with.
+    """Return the standard deviation that the weight matrix `name` of a model of n_layer blocks
+    is drawn with.
 
-    `name` is one of those above that stand for a matrix: wte.weight, wpe.weight, or, with i from 0 to n_layer - 1,
-    h.{i}.attn.c_attn.weight, h.{i}.attn.c_proj.weight, h.{i}.mlp.c_fc.weight, h.{i}.mlp.c_proj.weight. Those that write to
-    the residual stream have 0.02 / sqrt(2 n_layer), the others 0.02.
+    `name` is one of those above that stand for a matrix: wte.weight, wpe.weight, or, with i
+    from 0 to n_layer - 1, h.{i}.attn.c_attn.weight, h.{i}.attn.c_proj.weight,
+    h.{i}.mlp.c_fc.weight, h.{i}.mlp.c_proj.weight. Those that write to the residual stream
+    have 0.02 / sqrt(2 n_layer), the others 0.02.
 
-    Source: Radford et al. 2019 (GPT-2), section 2.3: scaled by 1/sqrt(N), where N is the number of residual layers.
+    Source: Radford et al. 2019 (GPT-2), section 2.3: scaled by 1/sqrt(N), where N is the
+    number of residual layers.
 
     >>> initial_std("wte.weight", n_layer=8)
     0.02
@@ -252,11 +268,12 @@ def initial_std(name: str, n_layer: int) -> float:
 def count_parameters(n_layer: int, d_model: int, n_ctx: int, vocab_size: int) -> int:
     """Return how many numbers a GPT-2 of these sizes learns, embeddings included.
 
-    All linear layers and layer norms have biases; the head is tied to the token embedding. The result is an exact
-    integer at any size, up to the 174,604,259,328 of the largest GPT-3.
+    All linear layers and layer norms have biases; the head is tied to the token embedding.
+    The result is an exact integer at any size, up to the 174,604,259,328 of the largest
+    GPT-3.
 
-    Source: Radford et al. 2019 (GPT-2), table 2, whose own counts are a little off; Brown et al. 2020, "Language Models
-    are Few-Shot Learners" (GPT-3, 2005.14165), tables 2.1 and D.1.
+    Source: Radford et al. 2019 (GPT-2), table 2, whose own counts are a little off; Brown et
+    al. 2020, "Language Models are Few-Shot Learners" (GPT-3, 2005.14165), tables 2.1 and D.1.
 
     >>> count_parameters(n_layer=12, d_model=768, n_ctx=1024, vocab_size=50257)  # GPT-2 small
     124439808
@@ -333,8 +350,8 @@ for n_layer in (1, 2):
 #
 # A GPT-2 of the library `transformers`, with random weights, and your `gpt_forward` on the same weights. Hugging Face keeps
 # the matrices of a block the other way round, (in, out), so they are transposed on the way. In float64 nothing but
-# rounding is left. (The published weights have the same names and shapes; `reference.model.GPT.from_pretrained("gpt2")`
-# downloads them.)
+# rounding is left. (`reference.model.GPT.from_pretrained("gpt2")` downloads the published weights, and turns them round in
+# the same way.)
 
 # %% equals_hugging_face
 try:
@@ -342,10 +359,12 @@ try:
 except ImportError:
     print("This cell needs the package transformers: pip install transformers")
 else:
-    config = GPT2Config(vocab_size=97, n_positions=32, n_embd=48, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+    sizes = dict(vocab_size=97, n_positions=32, n_embd=48, n_layer=3, n_head=4)
+    config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
     hugging_face = GPT2LMHeadModel(config).double().eval()
     for parameter in hugging_face.parameters():  # at their initial size, mistakes would hardly show
-        parameter.data = torch.randn(parameter.shape, generator=generator).double() / math.sqrt(parameter.shape[0])
+        std = 1.0 if parameter.ndim == 1 else 48**-0.5
+        parameter.data = std * torch.randn(parameter.shape, generator=generator).double()
     theirs = dict(hugging_face.transformer.named_parameters())
     ours = {name: p.T if name.startswith("h.") and p.ndim == 2 else p for name, p in theirs.items()}
     tokens = torch.randint(97, (2, 32), generator=generator)
@@ -361,8 +380,8 @@ else:
 # How large is the residual stream after each block of a model of 48, before any training? Once with 0.02 for every
 # matrix, once with your `initial_std`, and once twice as deep. (The width is that of a small model, so that this runs in a
 # moment.) Below, the first loss: with the scale or without, it is about $\ln V$, because `ln_f` hides the size of the
-# stream from the head. What the scale changes is how much each block can say: without it, the first blocks are drowned
-# by what the later ones add.
+# stream from the head. What the scale changes is how much of the stream the embeddings still are: without it, they are
+# soon drowned by what the blocks add.
 
 # %% the_stream_at_the_start
 width, vocab = 64, 1000
@@ -382,7 +401,8 @@ for label, (n_block, std_of) in runs.items():
         sizes.append(x.std().item())
     logits = gpt_forward(text, params, 4)
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), text[:, 1:].flatten())
-    print(f"{label:24} grows {sizes[-1] / sizes[0]:4.1f} times; loss {loss:.2f}, ln {vocab} = {math.log(vocab):.2f}")
+    growth = f"grows {sizes[-1] / sizes[0]:4.1f} times"
+    print(f"{label:24} {growth}; loss {loss:.2f}, ln {vocab} = {math.log(vocab):.2f}")
     axis.plot(range(n_block + 1), sizes, label=label)
 axis.set(xlabel="block", ylabel="std of the residual stream")
 axis.legend()

@@ -20,11 +20,11 @@ from rich.console import Console
 from gptdojo.course import Course
 from gptdojo.grading.collect import Submission, collect
 from gptdojo.grading.grade import Options, grade
-from gptdojo.sandbox.held import descendants
 from gptdojo.grading.process import Limits
 from gptdojo.grading.run import executor
 from gptdojo.report import SubmissionResult
 from gptdojo.sandbox import Unavailable, choose
+from gptdojo.sandbox.held import descendants
 from gptdojo.screen import exercise_html, exercise_screen
 
 from .conftest import TOY, copy_toy
@@ -84,12 +84,6 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def running(grader: int) -> list[int]:
-    """A grader and all that it has started and that still runs."""
-    stats = {pid: Path(f"/proc/{pid}/stat") for pid in descendants(grader)}
-    return [pid for pid, stat in stats.items() if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"]
-
-
 class Range:
     """A course, honest and secret files beside it, and graders that grade at the same time."""
 
@@ -104,7 +98,7 @@ class Range:
         self.alone = plain(self.grade(Submission(self.honest[0]), SECONDS).result())
         assert json.loads(self.alone)["score"] == 5.0, self.alone
         # a grader keeps the process that forks its workers
-        self.resting = max(len(running(pid)) for pid in self.graders())
+        self.resting = max(len(descendants(pid)) for pid in self.graders())
 
     def grade(self, submission, seconds):
         limits = Limits(seconds, MEMORY_MIB)
@@ -208,8 +202,8 @@ def run(attacked: Range, names: list[str], label: str) -> list[str]:
     if digest(attacked.course) != attacked.before:
         found.append("the course has changed")
     for pid in attacked.graders():
-        if len(running(pid)) > attacked.resting:
-            found.append(f"processes were left behind: {running(pid)}")
+        if len(descendants(pid)) > attacked.resting:
+            found.append(f"processes were left behind: {descendants(pid)}")
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{pid}/status").read_text()
             peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

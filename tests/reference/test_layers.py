@@ -74,7 +74,7 @@ def test_the_examples_in_a_module_give_what_they_say(name):
 
 def run(code: str, folder: Path) -> str:
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

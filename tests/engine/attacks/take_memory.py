@@ -6,4 +6,4 @@
 def count_vowels(text):
     held = []
     while True:
-        held.append(bytearray(64 * 2**20))
+        held.append(bytearray(512 * 2**20))
