@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .faults import ArgumentChanged, Evidence, ForbiddenCall, LearnerError, Stopped
-from .show import printable
+from .text import printable
 from .worker.endpoint import Endpoint
 from .worker.values import BadValue, Opaque, ValueCodec
 

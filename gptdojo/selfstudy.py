@@ -12,7 +12,7 @@ from .implementation import Implementation, LocalTransport
 from .ladder import run_ladder
 from .progress import note
 from .report import ExerciseResult, Status
-from .show import printable
+from .text import printable
 from .time_limit import time_limit
 from .worker.submission import run
 
@@ -59,7 +59,9 @@ def check_file(course: Course, path: Path, exercises: Sequence[Exercise] | None 
         problem = printable(f": {loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}") if loaded.notes else ""
         raise CourseError(f"{path} defines no exercise of this course{problem}")
     results = [
-        check_callable(course, exercise, loaded.namespace) if exercise in found else undefined(exercise, loaded.notes, content)
+        check_callable(course, exercise, loaded.namespace)
+        if exercise in found
+        else undefined(exercise, loaded.notes, content)
         for exercise in wanted
     ]
     return CheckedFile(results, loaded.notes)

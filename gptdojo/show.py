@@ -24,13 +24,6 @@ def show(value: Any) -> str:
     return _bounded(_show(value))
 
 
-def printable(text: str) -> str:
-    """Return text with everything that a terminal could act on written out; newlines and tabs stay."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
-
-
 def _show(value: Any) -> str:
     if isinstance(value, Tensor):
         return show_tensor(value)
@@ -75,7 +68,11 @@ def show_tensor(value: Tensor) -> str:
     if value.numel() <= MAX_ELEMENTS:
         digits = _digits(value)
         rows = _rows(value, digits, 0)
-        return rows if value.dim() < 2 or value.numel() == 0 else rows + f"   (shape {tuple(value.shape)})" * ("\n" not in rows)
+        return (
+            rows
+            if value.dim() < 2 or value.numel() == 0
+            else rows + f"   (shape {tuple(value.shape)})" * ("\n" not in rows)
+        )
     row = value.reshape(-1, value.shape[-1])[0][:6]
     return f"a tensor of shape {tuple(value.shape)}, its first row starts {_rows(row, _digits(row), 0)}"
 

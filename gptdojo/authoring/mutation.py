@@ -82,6 +82,11 @@ class Mutant:
         """What it is known by; stays the same when other lines of the file change."""
         return self.exercise, self.variant, self.was, self.becomes, self.at
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether this is the variant as it stands."""
+        return not self.was and not self.becomes
+
     def __str__(self) -> str:
         place = f" (line {self.at} of this kind)" if self.at else ""
         lines = [f"{self.exercise}, {self.variant}{place}"]
@@ -184,6 +189,11 @@ def operators(course: Course) -> Sequence[Operator]:
         ]
         found += [item() for item in classes if issubclass(item, Operator)]
     return found
+
+
+def unchanged(variant: Variant) -> Mutant:
+    """Return the variant as it stands, which has to survive."""
+    return Mutant(variant.exercise, variant.name, "", "", 0, variant.source)
 
 
 def mutants_of(course: Course, variant: Variant) -> Iterator[Mutant]:

@@ -11,8 +11,7 @@ from rich.text import Text
 from gptdojo.course import Chapter, Course, CourseError, Exercise, find_course
 from gptdojo.report import ExerciseResult
 from gptdojo.screen import exercise_screen, headline
-from gptdojo.selfstudy import CheckedFile, check_file
-from gptdojo.show import printable
+from gptdojo.text import printable
 
 
 def check(
@@ -21,12 +20,14 @@ def check(
     ] = None,
 ) -> None:
     """Check my work; exit status 1 if anything fails. Never writes to a file of yours."""
+    from gptdojo.selfstudy import check_file
+
     course = find_course()
     console = Console()
     failed = False
     for path, exercises in _targets(course, what):
         checked = check_file(course, path, exercises)
-        _show(console, checked)
+        _show(console, checked.results, checked.notes)
         failed = failed or any(_counts(result, what) for result in checked.results)
     raise typer.Exit(1 if failed else 0)
 
@@ -66,16 +67,16 @@ def _counts(result: ExerciseResult, what: str | None) -> bool:
     return result.status != "passed" and not (what is None and result.status == "not_started")
 
 
-def _show(console: Console, checked: CheckedFile) -> None:
+def _show(console: Console, results: Sequence[ExerciseResult], notes: Sequence[dict]) -> None:
     """Print a line for each exercise, and the whole screen of the first that fails."""
-    broken = [result for result in checked.results if result.status not in ("passed", "not_started")]
-    started = [result for result in checked.results if result.status != "not_started"]
-    single = len(checked.results) == 1
-    for result in checked.results:
+    broken = [result for result in results if result.status not in ("passed", "not_started")]
+    started = [result for result in results if result.status != "not_started"]
+    single = len(results) == 1
+    for result in results:
         if single or (broken and result is broken[0]):
             console.print(exercise_screen(result))
         else:
             console.print(headline(result))
-    for note in checked.notes if started else []:
+    for note in notes if started else []:
         said = printable(f"{note['cell']} raised {note['types'][0]}: {note['message']}")
         console.print(Text(f"  note: {said}", style="yellow"))

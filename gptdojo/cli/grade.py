@@ -51,11 +51,8 @@ def grade(
     only = _known(course, exercise or [])
     quiet = out == "-"
     from gptdojo.grading.collect import collect
-    from gptdojo.grading.grade import Options
-    from gptdojo.grading.output import json_report, table
-    from gptdojo.grading.process import Limits
-    from gptdojo.grading.run import grade_all
     from gptdojo.sandbox import Unavailable, choose
+    from gptdojo.sandbox.zygote import prepare
 
     try:
         submissions = collect(course, paths)
@@ -64,6 +61,13 @@ def grade(
         raise CourseError(str(error)) from None
     if not submissions:
         raise CourseError(f"no notebook (.ipynb) or Python file (.py) in {', '.join(map(str, paths))}")
+    if jobs == 1:
+        prepare(chosen)  # it imports torch while this process does
+    from gptdojo.grading.grade import Options
+    from gptdojo.grading.output import json_report, table
+    from gptdojo.grading.process import Limits
+    from gptdojo.grading.run import grade_all
+
     errors = Console(stderr=True)
     if chosen.warning:
         errors.print(Text(chosen.warning, style="yellow"))

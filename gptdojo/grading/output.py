@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gptdojo.report import FORMAT, SubmissionResult
-from gptdojo.show import printable
+from gptdojo.text import printable
 
 COLORS = {"passed": "green", "not_started": "yellow", "grader_error": "bold magenta"}
 PACKAGES = ("gptdojo", "hypothesis", "torch", "numpy")

@@ -12,7 +12,7 @@ from gptdojo.implementation import Session
 from gptdojo.sandbox import Isolation
 from gptdojo.sandbox.bodies import start
 from gptdojo.sandbox.held import cpu_seconds, held_bytes
-from gptdojo.show import printable
+from gptdojo.text import printable
 from gptdojo.worker.frames import BadFrame, Closed, FramePipe, Late
 
 START_SECONDS = 120.0

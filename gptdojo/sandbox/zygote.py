@@ -32,7 +32,10 @@ class Newborn:
 
 
 class Zygote:
-    """A sandbox in which torch is imported, and which makes a worker in a few hundredths of a second."""
+    """A sandbox in which torch is imported, and which makes a worker in a few hundredths of a second.
+
+    It starts at once and in the background; `prove` waits until it can fork.
+    """
 
     def __init__(self, isolation: Isolation) -> None:
         self._stack = ExitStack()
@@ -48,13 +51,8 @@ class Zygote:
                 start_new_session=True,
             )
         self.control.settimeout(START_SECONDS)
-        try:
-            answer = self.control.recv(16)
-        except OSError as error:
-            answer = str(error).encode()
-        if answer != b"warm":
-            self.close()
-            raise NotWarm(f"the process that should fork workers said {answer!r}")
+        self.proven = False
+        atexit.register(self.close)
 
     def fork(self) -> Newborn:
         """Return a worker in namespaces of its own; raises NotWarm if the zygote is gone."""
@@ -78,7 +76,14 @@ class Zygote:
         return self.process.poll() is None and self.control.fileno() >= 0
 
     def prove(self) -> None:
-        """Fork a worker and see it ready; raises NotWarm, for example where namespaces inside a sandbox are refused."""
+        """Wait until it is warm, and see a worker ready; raises NotWarm, for example where inner namespaces are refused."""
+        try:
+            answer = self.control.recv(16)
+        except OSError as error:
+            answer = str(error).encode()
+        if answer != b"warm":
+            self.close()
+            raise NotWarm(f"the process that should fork workers said {answer!r}")
         newborn = self.fork()
         pipe = FramePipe(newborn.read_fd, newborn.write_fd, patient=False)
         pipe.deadline = time.monotonic() + START_SECONDS
@@ -91,9 +96,11 @@ class Zygote:
         finally:
             for fd in (newborn.read_fd, newborn.write_fd, newborn.life_fd, newborn.status_fd):
                 os.close(fd)
+        self.proven = True
 
     def close(self) -> None:
         """End the zygote and whatever it made."""
+        atexit.unregister(self.close)
         self.control.close()
         self.process.kill()
         self.process.wait()
@@ -103,20 +110,25 @@ class Zygote:
 _made: dict[int, Zygote | None] = {}
 
 
-def zygote(isolation: Isolation) -> Zygote:
-    """Return the zygote of this process; raises NotWarm where there can be none."""
+def prepare(isolation: Isolation) -> None:
+    """Start the zygote of this process, if there is to be one, without waiting for it."""
     process = os.getpid()
     known = _made.get(process)
-    if known is not None and known.alive:
-        return known
-    if process in _made and known is None:
+    if isolation.kind == "bubblewrap" and (process not in _made or (known is not None and not known.alive)):
+        _made[process] = Zygote(isolation)
+
+
+def zygote(isolation: Isolation) -> Zygote:
+    """Return the zygote of this process, ready to fork; raises NotWarm where there can be none."""
+    prepare(isolation)
+    process = os.getpid()
+    known = _made.get(process)
+    if known is None:
         raise NotWarm("it was tried before")
-    try:
-        made = Zygote(isolation)
-        made.prove()
-    except NotWarm:
-        _made[process] = None
-        raise
-    _made[process] = made
-    atexit.register(made.close)
-    return made
+    if not known.proven:
+        try:
+            known.prove()
+        except NotWarm:
+            _made[process] = None
+            raise
+    return known

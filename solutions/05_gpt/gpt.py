@@ -172,11 +172,12 @@ def gpt_forward(
 ) -> Float[Tensor, "batch position vocab"]:
     """Return the logits of the token after each position.
 
-    `params` has the names of the table above, in any order, of one or more layers, which may
-    be more than ten. The first token of each row stands at position 0, and there are at most
-    n_ctx of them. Every block has n_head heads, which divide d_model. No tensor need be
-    contiguous. The result has the dtype of the parameters. Gradients flow to every parameter,
-    and to wte.weight from both of its uses.
+    `params` has the names of the table above, in any order, of one or more layers, which may be
+    more than ten. The first token of each row stands at position 0, and there are at most n_ctx of
+    them. Blocks and layer norms are those of chapter 4: causal attention with n_head heads, which
+    divide d_model, GELU in its tanh form, eps 1e-5, in the final norm too. No tensor need be
+    contiguous. The result has the dtype of the parameters. Gradients flow to every parameter, and
+    to wte.weight from both of its uses.
 
     Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
     (GPT-2), section 2.3.
@@ -196,7 +197,7 @@ def gpt_forward(
     """
     ### BEGIN SOLUTION
     n_layer = sum(name.endswith(".ln_1.weight") for name in params)
-    x = params["wte.weight"][tokens] + params["wpe.weight"][: tokens.shape[1]]  # (batch, position, d_model)
+    x = params["wte.weight"][tokens] + params["wpe.weight"][: tokens.shape[1]]
     for layer in range(n_layer):
         x = transformer_block(x, {key: params[f"h.{layer}.{key}"] for key in BLOCK_KEYS}, n_head)
     x = layer_norm(x, params["ln_f.weight"], params["ln_f.bias"])
@@ -322,10 +323,12 @@ generator = torch.Generator().manual_seed(5)
 
 
 def random_parameters(n_layer, d_model, n_ctx, vocab_size, std_of=lambda name: 0.3):
-    shapes = {"attn.c_attn": (3, 1), "attn.c_proj": (1, 1), "mlp.c_fc": (4, 1), "mlp.c_proj": (1, 4)}
-    params = {"wte.weight": torch.empty(vocab_size, d_model), "wpe.weight": torch.empty(n_ctx, d_model)}
+    matrices = {"attn.c_attn": (3, 1), "attn.c_proj": (1, 1)}
+    matrices |= {"mlp.c_fc": (4, 1), "mlp.c_proj": (1, 4)}
+    params = {"wte.weight": torch.empty(vocab_size, d_model)}
+    params["wpe.weight"] = torch.empty(n_ctx, d_model)
     for i in range(n_layer):
-        for name, (rows, columns) in shapes.items():
+        for name, (rows, columns) in matrices.items():
             params[f"h.{i}.{name}.weight"] = torch.empty(rows * d_model, columns * d_model)
             params[f"h.{i}.{name}.bias"] = torch.zeros(rows * d_model)
     for name in params:
@@ -342,8 +345,9 @@ for n_layer in (1, 2):
     seeing = dict(blind)
     blind["wpe.weight"] = torch.zeros(8, 16)
     for label, params in (("without positions", blind), ("with positions", seeing)):
-        moved = gpt_forward(one_order, params, 4)[0, -1] - gpt_forward(other_order, params, 4)[0, -1]
-        print(f"{n_layer} block{'s' * (n_layer > 1):1} {label:18} {moved.abs().max().item():8.1e}")
+        first, second = (gpt_forward(order, params, 4)[0, -1] for order in (one_order, other_order))
+        moved = (first - second).abs().max().item()
+        print(f"{n_layer} block{'s' * (n_layer > 1):1} {label:18} {moved:8.1e}")
 
 # %% [markdown]
 # ## The same numbers as Hugging Face's GPT-2
@@ -359,14 +363,15 @@ try:
 except ImportError:
     print("This cell needs the package transformers: pip install transformers")
 else:
-    sizes = dict(vocab_size=97, n_positions=32, n_embd=48, n_layer=3, n_head=4)
+    sizes = {"vocab_size": 97, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 4}
     config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
     hugging_face = GPT2LMHeadModel(config).double().eval()
-    for parameter in hugging_face.parameters():  # at their initial size, mistakes would hardly show
+    for parameter in hugging_face.parameters():  # at initial size, mistakes hardly show
         std = 1.0 if parameter.ndim == 1 else 48**-0.5
         parameter.data = std * torch.randn(parameter.shape, generator=generator).double()
     theirs = dict(hugging_face.transformer.named_parameters())
-    ours = {name: p.T if name.startswith("h.") and p.ndim == 2 else p for name, p in theirs.items()}
+    turned = {name for name, p in theirs.items() if name.startswith("h.") and p.ndim == 2}
+    ours = {name: p.T if name in turned else p for name, p in theirs.items()}
     tokens = torch.randint(97, (2, 32), generator=generator)
     with torch.no_grad():
         expected, got = hugging_face(tokens).logits, gpt_forward(tokens, ours, 4)
@@ -419,7 +424,8 @@ plt.show()
 # %% twelve_sizes
 from reference.config import GPT2, GPT2_PAPER_MILLIONS, GPT3, GPT3_PRINTED
 
-print(f"{'':12} {'layers':>6} {'d_model':>8} {'heads':>6} {'d_head':>7} {'parameters':>16} {'printed':>9}")
+header = f"{'layers':>6} {'d_model':>8} {'heads':>6} {'d_head':>7} {'parameters':>16}"
+print(f"{'':12} {header} {'printed':>9}")
 for name, size in (GPT2 | GPT3).items():
     counted = count_parameters(size.n_layer, size.d_model, size.n_ctx, size.vocab_size)
     printed = GPT2_PAPER_MILLIONS[name] if name in GPT2 else GPT3_PRINTED[name].millions

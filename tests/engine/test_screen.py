@@ -14,7 +14,8 @@ from gptdojo.grading.output import table
 from gptdojo.pictures import MAX_SIDE, drawable, grid_picture, grid_text, marks
 from gptdojo.report import Counterexample, ExerciseResult, Explanation, PropertyResult, SubmissionResult
 from gptdojo.screen import exercise_html, exercise_screen
-from gptdojo.show import Raised, printable, show
+from gptdojo.show import Raised, show
+from gptdojo.text import printable
 from gptdojo.worker.values import Opaque
 
 SHOWN = [

@@ -1496,7 +1496,7 @@ def corrupt_for_mlm_probes(impl):
         return share(call((400, 100), 1 - mask, mask, 2, 3, 1.0)[1] == mask, 0.04)
 
     def of_four():
-        tokens, corrupted, _ = call((400, 200), 1, 0, 4, 4, 1.0)
+        _, corrupted, _ = call((400, 200), 1, 0, 4, 4, 1.0)
         return [share(corrupted == token, 0.0121) for token in (2, 3, 4)]
 
     def alike():
