@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .faults import Evidence, LearnerError, Mismatch
 from .implementation import Implementation, Proxy
-from .show import Raised
+from .show import Raised, show
 from .worker.values import Opaque
 
 
@@ -184,7 +184,7 @@ def compare_kind(got: Any, expected: Any, what: str, inputs: Mapping[str, Any], 
             fail(f"{kind_of(got)}, expected {kind_of(expected)}")
     elif isinstance(expected, dict):
         if not isinstance(got, dict) or got.keys() != expected.keys():
-            keys = f" with the keys {sorted(got, key=str)}" if isinstance(got, dict) else ""
+            keys = f" with the keys {show(sorted(got, key=str))}" if isinstance(got, dict) else ""
             fail(f"{kind_of(got)}{keys}, expected the keys {sorted(expected, key=str)}")
     elif isinstance(expected, bool) or expected is None or isinstance(expected, str):
         if type(got) is not type(expected):

@@ -56,6 +56,7 @@ class Session(ValueCodec):
     provided: list[Any] = field(default_factory=list)
     grievance: AssertionError | None = None
     exchanges: int = 0
+    ended: bool = False
 
     def call(
         self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **grad: Any
@@ -68,7 +69,11 @@ class Session(ValueCodec):
         }  # fmt: skip
         self.grievance = None
         self.exchanges += 1
-        reply = self.transport.request(message, self)
+        try:
+            reply = self.transport.request(message, self)
+        except Stopped:
+            self.ended = True
+            raise
         if self.grievance is not None:
             raise self.grievance
         try:
@@ -182,6 +187,11 @@ class Implementation:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def ended(self) -> bool:
+        """Whether the learner's code can be asked no more."""
+        return self._session.ended
 
     @property
     def exchanges(self) -> int:

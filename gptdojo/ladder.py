@@ -91,8 +91,10 @@ def run_property(entry: Property, impl: Implementation, seed: int, *, shrink: bo
                 hypothesis.seed(derive_seed(seed, entry.exercise, entry.name))(entry.function)(impl=impl)
             finally:
                 drawn.inner_test = body
-    except (AssertionError, ImplementationFault, Stopped) as error:
+    except (AssertionError, ImplementationFault) as error:
         return error
+    except Stopped as error:
+        return record.last or error  # what failed first is the verdict, whatever ended the search for a smaller case
     except (_ShrunkEnough, Flaky):
         # Flaky: a case failed once and not again, so the code answers differently on the same input
         return record.last or Mismatch("your code answers differently when it is asked the same again", Evidence())
@@ -124,13 +126,13 @@ def run_ladder(
         if error is not None:
             errors.append(error)
             fallen = True
-            stopped = isinstance(error, Stopped | ForbiddenCall) or _not_started(error)
+            stopped = impl.ended or isinstance(error, Stopped | ForbiddenCall) or _not_started(error)
     status, message = _status(errors, started=any(result.verdict == "passed" for result in results))
     score = 0.0 if status in ("forbidden", "not_started") else exercise.points * earned(results)
     result = ExerciseResult(
         exercise.name, exercise.chapter.name, round(score, 4), float(exercise.points), 0.0, status, message, [], results
     )
-    if status in ("failed", "error"):
+    if status in ("failed", "error") and not impl.ended:
         with contextlib.suppress(Stopped):  # an explanation that cannot be found in time costs no verdict
             result.misconceptions = explain(catalog, exercise, impl)
     result.seconds = round(time.perf_counter() - start, 3)

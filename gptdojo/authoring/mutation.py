@@ -22,22 +22,6 @@ from gptdojo.catalog import load_module
 from gptdojo.course import Course, Exercise
 from gptdojo.solutions import right_variants, solution_namespace
 
-# no shifts, which nobody writes by mistake here; no `is` for `==`, which CPython decides; no unary plus, which does nothing;
-# and those that want to be told names
-LEFT_OUT = (
-    "Shift",
-    "Eq_Is",
-    "UAdd",
-    "Variable",
-    "Is_Eq",
-    "Is_NotEq",
-    "IsNot_Eq",
-    "IsNot_NotEq",
-    "Is_L",
-    "Is_G",
-    "IsNot_L",
-)
-LEFT_OUT += ("IsNot_G", "Lt_Is", "LtE_Is", "Gt_Is", "GtE_Is")
 CATALOG_DECORATORS = {"alternative", "misconception"}
 
 
@@ -125,7 +109,7 @@ def _closure(text: str, name: str, namespace: Mapping[str, Any]) -> tuple[str, s
     Without comments, docstrings, annotations and the decorators of the catalog: none of them is the work of the function.
     """
     body = [_Bare().visit(node) for node in ast.parse(text).body]
-    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     homes = {defined: node for node in body for defined in _defines(node) if defined in namespace}
     wanted, waiting = set[ast.stmt](), [name]
     while waiting:
@@ -134,7 +118,7 @@ def _closure(text: str, name: str, namespace: Mapping[str, Any]) -> tuple[str, s
             wanted.add(node)
             waiting += _globals_of(compile(ast.unparse(node), "", "exec"))
     kept = [node for node in body if node in wanted]
-    return "\n".join(map(ast.unparse, kept)), "\n".join(map(ast.unparse, imports))
+    return ast.unparse(ast.Module(kept, [])), ast.unparse(ast.Module(imports, []))
 
 
 def _defines(node: ast.stmt) -> list[str]:
@@ -176,11 +160,18 @@ def _is_of_the_catalog(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CATALOG_DECORATORS
 
 
+def _is_left_out(name: str) -> bool:
+    """Tell shifts, which nobody writes by mistake, `is` for `==`, which CPython decides, unary plus, which does nothing."""
+    parts = set(name.split("_"))
+    identity = parts & {"Is", "IsNot"}
+    return "Shift" in name or "UAdd" in parts or len(identity) == 1 or name.startswith("Variable")
+
+
 @lru_cache
 def operators(course: Course) -> Sequence[Operator]:
     """Return the operators of cosmic-ray and those of the course's tests/mutants/operators.py."""
     provider = OperatorProvider()
-    found = [provider[name]() for name in provider if not any(part in name for part in LEFT_OUT)]
+    found = [provider[name]() for name in provider if not _is_left_out(name)]
     own = course.root / "tests" / "mutants" / "operators.py"
     if own.exists():
         module = load_module(own)

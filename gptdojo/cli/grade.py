@@ -15,6 +15,7 @@ from rich.text import Text
 from gptdojo.course import Course, CourseError, find_course
 from gptdojo.report import SubmissionResult
 from gptdojo.screen import exercise_screen
+from gptdojo.text import printable
 
 
 class Isolation(StrEnum):
@@ -56,7 +57,9 @@ def grade(
 
     try:
         submissions = collect(course, paths)
-        chosen = choose(isolation.value, (course.root / name for name in ("solutions", "tests", "reference")))
+        chosen = choose(
+            isolation.value, [*(course.root / name for name in ("solutions", "tests", "reference")), *paths]
+        )
     except (FileNotFoundError, Unavailable) as error:
         raise CourseError(str(error)) from None
     if not submissions:
@@ -78,7 +81,7 @@ def grade(
         def done(result: SubmissionResult) -> None:
             progress.advance(task)
             if not quiet and not errors.is_terminal:
-                errors.print(Text(f"{result.submission}: {result.score:.4g} of {result.max_score:g}"))
+                errors.print(Text(f"{printable(result.submission)}: {result.score:.4g} of {result.max_score:g}"))
 
         results = grade_all(submissions, options, jobs, done)
     report = json_report(results, seed=seed, isolation=chosen.kind)

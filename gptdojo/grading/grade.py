@@ -15,9 +15,12 @@ from gptdojo.ladder import run_ladder
 from gptdojo.report import ExerciseResult, Status, SubmissionResult
 from gptdojo.sandbox import Isolation
 from gptdojo.selfstudy import undefined
+from gptdojo.time_limit import time_limit
 
 from .collect import Submission, Unreadable, candidates
 from .process import Limits, WorkerProcess
+
+GRADER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,11 @@ class _Grading:
         process.start_clock()
         try:
             impl = Implementation(process, exercise.name, **catalog.facts(exercise))
-            return run_ladder(exercise, catalog, impl, self.options.seed)
+            # the limit on the submission's own time is kept by its process; this one is on what its answers make the grader do
+            with time_limit(2 * self.options.limits.seconds + GRADER_SECONDS):
+                return run_ladder(exercise, catalog, impl, self.options.seed)
+        except Stopped as error:
+            return _without_verdict(exercise, error.status, str(error))  # type: ignore[arg-type]
         except Exception as error:
             reason = f"the grader failed on this exercise: {type(error).__name__}: {error}"[:500]
             return _without_verdict(exercise, "grader_error", reason)

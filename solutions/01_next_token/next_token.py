@@ -40,11 +40,11 @@ from torch import Tensor
 def softmax(logits: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*shape"]:
     """Return positive numbers that sum to 1 along `dim`, in the ratios exp(logit).
 
-    `logits` has one axis or more, is float32, float16 or bfloat16, and need not be contiguous. The result has its shape
-    and dtype. `dim` may be negative, as everywhere in torch.
+    `logits` has one axis or more, is float32, and need not be contiguous; it is left unchanged. The result has its
+    shape and dtype. `dim` may be negative, as everywhere in torch.
 
     Logits of any size give finite results. A logit of -inf gets probability 0 (along `dim` there is always one that is
-    finite). Autograd works through it.
+    finite).
 
     Write it yourself: torch's own softmax functions are what this exercise is about.
     Source: Goodfellow et al. 2016, "Deep Learning", section 4.1.
@@ -75,11 +75,11 @@ def softmax(logits: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*s
 def log_softmax(logits: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*shape"]:
     """Return the natural logarithm of the softmax of `logits` along `dim`.
 
-    `logits` has one axis or more, is float32, float16 or bfloat16, and need not be contiguous. The result has its shape
-    and dtype. `dim` may be negative.
+    `logits` has one axis or more, is float32, and need not be contiguous; it is left unchanged. The result has its
+    shape and dtype. `dim` may be negative.
 
     Finite logits of any size give finite results, also where the probability itself is too small for a float. A logit
-    of -inf gives -inf (along `dim` there is always one that is finite). Autograd works through it.
+    of -inf gives -inf (along `dim` there is always one that is finite).
 
     Write it yourself: torch's own softmax functions are what this exercise is about.
 
@@ -114,18 +114,15 @@ def shift_targets(
 ) -> tuple[Int[Tensor, "batch position-1"], Int[Tensor, "batch position-1"]]:
     """Return what to feed and what to predict there: all tokens but the last, and all tokens but the first.
 
-    Entry (b, t) of the second is the token that follows entry (b, t) of the first in text b. Two tensors of the same
-    shape, which may share memory with `tokens`; `tokens` itself is left unchanged.
-
-    Raises ValueError if there are fewer than two positions, since then there is nothing to predict.
+    `tokens` has two positions or more; with fewer there would be nothing to predict. Entry (b, t) of the second result
+    is the token that follows entry (b, t) of the first in text b. They are two tensors of the same shape, which may
+    share memory with `tokens`; `tokens` itself is left unchanged.
 
     >>> inputs, targets = shift_targets(torch.tensor([[5, 6, 7, 8], [1, 2, 1, 2]]))
     >>> inputs.tolist(), targets.tolist()
     ([[5, 6, 7], [1, 2, 1]], [[6, 7, 8], [2, 1, 2]])
     """
     ### BEGIN SOLUTION
-    if tokens.shape[1] < 2:
-        raise ValueError(f"expected at least two positions, got tokens of shape {tuple(tokens.shape)}")
     return tokens[:, :-1], tokens[:, 1:]
     ### END SOLUTION
 
@@ -153,11 +150,10 @@ def cross_entropy(
     """Return the mean of -log P(target), in nats, over the targets that are not `ignore_index`.
 
     `logits` has one row of `vocab` numbers for each target, and any number of axes (one or more) before the last; it is
-    float32 and need not be contiguous. It may hold huge numbers. Any target may be ignored; `ignore_index` may be any
-    number, that of a token included. The result is a tensor without axes, through which autograd works.
+    float32 and need not be contiguous. It may hold huge numbers. Each target is one of 0, ..., vocab - 1 or
+    `ignore_index`, which may be any number, that of a token included. The result is a float32 tensor without axes.
 
-    Raises ValueError if `targets` has not the shape of `logits` without its last axis, if a target is neither
-    `ignore_index` nor one of 0, ..., vocab - 1, or if there is nothing to count (all targets ignored, or none given).
+    If every target is ignored, there is no mean: raise an error that says so, such as a ValueError.
 
     `torch.log_softmax` is yours to use; torch's own `cross_entropy` and `nll_loss` are what this exercise is about.
 
@@ -168,16 +164,11 @@ def cross_entropy(
     0.6931
     """
     ### BEGIN SOLUTION
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(f"expected targets of shape {tuple(logits.shape[:-1])}, got {tuple(targets.shape)}")
     counted = targets != ignore_index
     if not counted.any():
         raise ValueError("expected at least one target that counts: the mean of nothing is not a number")
-    wanted = targets[counted]
-    if wanted.min() < 0 or wanted.max() >= logits.shape[-1]:
-        raise ValueError(f"expected targets from 0 to {logits.shape[-1] - 1} or {ignore_index}, got {wanted.tolist()}")
     log_probs = logits[counted].log_softmax(dim=-1)  # (counted, vocab)
-    return -log_probs.gather(-1, wanted[:, None]).mean()
+    return -log_probs.gather(-1, targets[counted][:, None]).mean()
     ### END SOLUTION
 
 
@@ -206,10 +197,7 @@ def sequence_log_prob(
     """Return log P(w_2, ..., w_T | w_1) of each text, in nats: the sum over its tokens, not their mean.
 
     `logits` is what a model returns when it is fed `tokens`: those at a position are about the token after it. They are
-    float32, may be huge, and need not be contiguous. A text of one token has nothing to predict: its log-probability is
-    0. Autograd works through it.
-
-    Raises ValueError if `logits` without its last axis has not the shape of `tokens`.
+    float32, may be huge, and need not be contiguous. There are two positions or more. The result is float32.
 
     Here the logits are the logarithms of 1/4 and 3/4 everywhere:
 
@@ -219,8 +207,6 @@ def sequence_log_prob(
     [0.5625, 0.1875]
     """
     ### BEGIN SOLUTION
-    if logits.shape[:-1] != tokens.shape:
-        raise ValueError(f"expected tokens of shape {tuple(logits.shape[:-1])}, got {tuple(tokens.shape)}")
     log_probs = logits[:, :-1].log_softmax(dim=-1)  # (batch, position - 1, vocab)
     return log_probs.gather(-1, tokens[:, 1:, None]).squeeze(-1).sum(dim=-1)
     ### END SOLUTION
@@ -246,9 +232,9 @@ def perplexity(log_probs: Float[Tensor, " text"], n_tokens: Int[Tensor, " text"]
 
     `log_probs` holds the total log-probability of each text in nats, and `n_tokens` the number of tokens that were
     predicted in it. A text may be thousands of tokens long, or have none (0 tokens and a log-probability of 0), and
-    then it does not count. The result is a tensor without axes, in the dtype of `log_probs`.
+    then it does not count. The result is a tensor without axes, in the dtype of `log_probs`, which is float32.
 
-    Raises ValueError if there is no token in all of the texts.
+    If no text has a token, there is no mean: raise an error that says so, such as a ValueError.
     Source: Jelinek et al. 1977, "Perplexity: a measure of the difficulty of speech recognition tasks".
 
     >>> log_probs = torch.tensor([1 * 0.5, 3 * 0.125]).log()  # two texts of probability 1/2 and 3/8

@@ -11,9 +11,9 @@
 # | family | who sees whom | what is predicted | examples |
 # |---|---|---|---|
 # | decoder only | what came before | the next token | GPT-2, GPT-3 |
-# | encoder only | everyone everyone | tokens that were hidden | BERT |
-# | encoder-decoder | the source: everyone; the target: what came before, and all of the source | the next target token | the first transformer, T5 |
-# | prefix LM | in the prefix everyone, after it what came before | the next token after the prefix | T5's comparison, PaLM's U-PaLM |
+# | encoder only | everyone sees everyone | tokens that were hidden | BERT |
+# | encoder-decoder | source: everyone; target: what came before, and the source | the next target token | T5 |
+# | prefix LM | in the prefix everyone, after it what came before | the next token, after the prefix | UniLM |
 #
 # You write what is new in each: attention without the triangle, the mask of a prefix, attention from one text to another,
 # and the two halves of BERT's training, spoiling a text and asking for what was there.

@@ -2,8 +2,8 @@
 
 import math
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from gptdojo import alternative
@@ -68,11 +68,19 @@ def powers_of_e(logits, dim=-1):
 
 
 @alternative("softmax")
-def in_place_where_nothing_is_kept(logits, dim=-1):
+def in_place_on_a_copy(logits, dim=-1):
     weights = logits.clone()
     weights -= logits.amax(dim, keepdim=True)
-    weights = weights.exp_()
-    return weights / weights.sum(dim, keepdim=True)
+    weights.exp_()
+    weights /= weights.sum(dim, keepdim=True)
+    return weights
+
+
+@alternative("softmax")
+def in_numpy(logits, dim=-1):
+    z = logits.numpy()
+    weights = np.exp(z - z.max(axis=dim, keepdims=True))
+    return torch.from_numpy(weights / weights.sum(axis=dim, keepdims=True))
 
 
 # --- log_softmax ------------------------------------------------------------------------------------------------------
@@ -132,46 +140,47 @@ def log_one_row_at_a_time(logits, dim=-1):
     return result.transpose(dim, -1)
 
 
+@alternative("log_softmax")
+def log_in_numpy(logits, dim=-1):
+    z = logits.numpy()
+    shifted = z - np.max(z, axis=dim, keepdims=True)
+    return torch.tensor(shifted - np.log(np.sum(np.exp(shifted), axis=dim, keepdims=True)))
+
+
+@alternative("log_softmax")
+def log_in_place_on_a_copy(logits, dim=-1):
+    result = logits.detach().clone()
+    result -= result.max(dim, keepdim=True).values
+    result -= result.exp().sum(dim, keepdim=True).log_()
+    return result
+
+
 # --- shift_targets ----------------------------------------------------------------------------------------------------
 
 
 @alternative("shift_targets")
 def two_slices(tokens):
-    if tokens.size(1) <= 1:
-        raise ValueError("nothing to predict")
     return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
 @alternative("shift_targets")
 def narrowed(tokens):
-    n_position = tokens.shape[-1]
-    if n_position < 2:
-        raise ValueError(n_position)
-    return [tokens.narrow(1, start, n_position - 1) for start in (0, 1)]
+    return [tokens.narrow(1, start, tokens.shape[-1] - 1) for start in (0, 1)]
 
 
 @alternative("shift_targets")
 def rolled_and_cut(tokens):
-    if tokens.shape[1] < 2:
-        raise ValueError("text too short")
     return tokens[..., :-1], torch.roll(tokens, shifts=-1, dims=-1)[..., :-1]
 
 
 @alternative("shift_targets")
 def windows_of_two(tokens):
-    class TooShort(ValueError):
-        pass
-
-    if tokens.shape[1] < 2:
-        raise TooShort
     return tokens.unfold(1, 2, 1).unbind(-1)
 
 
 @alternative("shift_targets")
 def lists_of_lists(tokens):
     texts = tokens.tolist()
-    if not texts[0] or len(texts[0]) == 1:
-        raise ValueError("text too short")
     inputs = torch.tensor([text[:-1] for text in texts])
     return inputs, torch.tensor([[text[i + 1] for i in range(len(text) - 1)] for text in texts])
 
@@ -179,40 +188,36 @@ def lists_of_lists(tokens):
 @alternative("shift_targets")
 def written_into_new_tensors(tokens):
     batch, n_position = tokens.shape
-    if n_position < 2:
-        raise ValueError("text too short")
     inputs, targets = tokens.new_empty(2, batch, n_position - 1)
     for i in range(n_position - 1):
         inputs[:, i], targets[:, i] = tokens[:, i], tokens[:, i + 1]
     return inputs, targets
 
 
+@alternative("shift_targets")
+def refuses_what_is_too_short(tokens):
+    if tokens.shape[1] < 2:
+        raise ValueError("nothing to predict")
+    return tokens[:, :-1].clone(), tokens[:, 1:].clone()
+
+
 # --- cross_entropy ----------------------------------------------------------------------------------------------------
-
-
-def check(logits: Tensor, targets: Tensor, ignore_index: int) -> None:
-    """Raise what the docstring promises, in another order and other words."""
-    valid = (targets >= 0) & (targets < logits.shape[-1])
-    if tuple(targets.shape) != tuple(logits.shape)[:-1]:
-        raise ValueError("shapes differ")
-    if not bool((valid | (targets == ignore_index)).all()):
-        raise ValueError("no such token")
-    if bool((targets == ignore_index).all()):
-        raise ValueError("nothing to count")
 
 
 @alternative("cross_entropy")
 def flattened_and_indexed(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     rows, wanted = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+    if (wanted == ignore_index).all():
+        raise RuntimeError("all targets are ignored")
     keep = (wanted != ignore_index).nonzero().flatten()
     return -rows.log_softmax(-1)[keep, wanted[keep]].mean()
 
 
 @alternative("cross_entropy")
 def masked_and_divided(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     counted = targets != ignore_index
+    if counted.sum() == 0:
+        raise ZeroDivisionError("no targets")
     safe = torch.where(counted, targets, 0)
     losses = -torch.log_softmax(logits, dim=-1).gather(-1, safe.unsqueeze(-1)).squeeze(-1)
     return (losses * counted).sum() / counted.sum()
@@ -220,8 +225,8 @@ def masked_and_divided(logits, targets, ignore_index=-100):
 
 @alternative("cross_entropy")
 def logsumexp_minus_the_logit(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     counted = targets != ignore_index
+    assert counted.any(), "nothing to average"
     logits = logits[counted]
     wanted = torch.take_along_dim(logits, targets[counted].unsqueeze(-1), dim=-1)
     return torch.mean(logits.logsumexp(-1, keepdim=True) - wanted)
@@ -229,7 +234,8 @@ def logsumexp_minus_the_logit(logits, targets, ignore_index=-100):
 
 @alternative("cross_entropy")
 def one_hot_product(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
+    if all(target == ignore_index for target in targets.flatten().tolist()):
+        raise ValueError("nothing to count")
     counted = (targets != ignore_index).unsqueeze(-1)
     one_hot = functional.one_hot(targets.masked_fill(targets == ignore_index, 0), logits.shape[-1]) * counted
     return -torch.einsum("...v,...v->", functional.log_softmax(logits, -1), one_hot.to(logits.dtype)) / counted.sum()
@@ -237,7 +243,6 @@ def one_hot_product(logits, targets, ignore_index=-100):
 
 @alternative("cross_entropy")
 def one_target_at_a_time(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     total, count = 0.0, 0
     for row, target in zip(logits.flatten(0, -2), targets.flatten().tolist(), strict=True):
         if target != ignore_index:
@@ -248,20 +253,42 @@ def one_target_at_a_time(logits, targets, ignore_index=-100):
 
 @alternative("cross_entropy")
 def loss_in_float64(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     log_probs = logits.double().log_softmax(-1)
     weights = (targets != ignore_index).double()
     safe = targets.clamp(0, logits.shape[-1] - 1)
     losses = -log_probs.gather(-1, safe[..., None])[..., 0] * weights
-    return (losses.sum() / weights.sum()).to(logits.dtype)
+    loss = (losses.sum() / weights.sum()).to(logits.dtype)
+    if loss.isnan():
+        raise ArithmeticError("the mean of nothing")
+    return loss
 
 
 @alternative("cross_entropy")
 def by_a_distribution(logits, targets, ignore_index=-100):
-    check(logits, targets, ignore_index)
     counted = targets != ignore_index
+    if not counted.any():
+        raise ValueError
     predicted = torch.distributions.Categorical(logits=logits[counted])
     return -predicted.log_prob(targets[counted]).mean()
+
+
+@alternative("cross_entropy")
+def made_of_numbers(logits, targets, ignore_index=-100):
+    rows = logits.numpy().reshape(-1, logits.shape[-1]).astype(np.float64)
+    losses = []
+    for row, target in zip(rows, targets.reshape(-1).tolist(), strict=True):
+        if target != ignore_index:
+            losses.append(row.max() + math.log(np.exp(row - row.max()).sum()) - row[target])
+    return torch.tensor(sum(losses) / len(losses), dtype=torch.float32)
+
+
+@alternative("cross_entropy")
+def refuses_all_that_does_not_fit(logits, targets, ignore_index=-100):
+    counted = targets != ignore_index
+    wanted = targets[counted]
+    if logits.shape[:-1] != targets.shape or len(wanted) == 0 or wanted.min() < 0 or wanted.max() >= logits.shape[-1]:
+        raise ValueError("expected targets that fit the logits")
+    return -torch.log_softmax(logits[counted], -1)[range(len(wanted)), wanted].mean()
 
 
 # --- sequence_log_prob ------------------------------------------------------------------------------------------------
@@ -269,24 +296,18 @@ def by_a_distribution(logits, targets, ignore_index=-100):
 
 @alternative("sequence_log_prob")
 def gathered_and_added(logits, tokens):
-    if logits.shape[0] != tokens.shape[0] or logits.shape[1] != tokens.shape[1]:
-        raise ValueError("shapes differ")
     log_probs = torch.log_softmax(logits, dim=-1)[:, :-1]
     return torch.gather(log_probs, 2, tokens[:, 1:].unsqueeze(2)).sum(dim=(1, 2))
 
 
 @alternative("sequence_log_prob")
 def minus_the_summed_loss(logits, tokens):
-    if logits.shape[:2] != tokens.shape:
-        raise ValueError("shapes differ")
     losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
     return losses.sum(dim=1).neg()
 
 
 @alternative("sequence_log_prob")
 def summed_one_hot(logits, tokens):
-    if logits.shape[:2] != tokens.shape:
-        raise ValueError("shapes differ")
     log_probs = logits - logits.logsumexp(dim=-1, keepdim=True)
     one_hot = functional.one_hot(tokens, logits.shape[-1]).to(logits.dtype)
     return torch.einsum("btv,btv->b", log_probs[:, :-1], one_hot[:, 1:])
@@ -295,8 +316,6 @@ def summed_one_hot(logits, tokens):
 @alternative("sequence_log_prob")
 def token_by_token(logits, tokens):
     batch, n_position = tokens.shape
-    if logits.shape[:-1] != (batch, n_position):
-        raise ValueError("shapes differ")
     totals = []
     for b in range(batch):
         total = logits.new_zeros(())
@@ -308,8 +327,6 @@ def token_by_token(logits, tokens):
 
 @alternative("sequence_log_prob")
 def summed_in_float64(logits, tokens):
-    if logits.shape[:2] != tokens.shape:
-        raise ValueError("shapes differ")
     batch, n_position = tokens.shape
     log_probs = logits.double().log_softmax(-1)
     rows, columns = torch.arange(batch)[:, None], torch.arange(n_position - 1)
@@ -318,13 +335,20 @@ def summed_in_float64(logits, tokens):
 
 @alternative("sequence_log_prob")
 def logits_minus_normalizers(logits, tokens):
-    if logits.shape[:2] != tokens.shape:
-        raise ValueError("shapes differ")
     wanted = torch.roll(tokens, -1, 1).unsqueeze(-1)
     log_probs = (logits.log_softmax(-1).take_along_dim(wanted, -1)).squeeze(-1)
     real = torch.ones_like(log_probs)
     real[:, -1] = 0.0
     return (log_probs * real).sum(-1)
+
+
+@alternative("sequence_log_prob")
+def sums_of_numbers(logits, tokens):
+    z, texts = logits.numpy(), tokens.numpy()
+    shifted = z - z.max(-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    totals = [sum(row[t - 1, text[t]] for t in range(1, len(text))) for row, text in zip(log_probs, texts, strict=True)]
+    return torch.tensor(np.array(totals, dtype=np.float32))
 
 
 # --- perplexity -------------------------------------------------------------------------------------------------------
@@ -355,10 +379,7 @@ def bits_and_powers_of_two(log_probs, n_tokens):
 
 @alternative("perplexity")
 def python_numbers(log_probs, n_tokens):
-    count = sum(n_tokens.tolist())
-    if count == 0:
-        raise ValueError("nothing to count")
-    return torch.tensor(math.exp(-math.fsum(log_probs.tolist()) / count), dtype=log_probs.dtype)
+    return torch.tensor(math.exp(-math.fsum(log_probs.tolist()) / sum(n_tokens.tolist())), dtype=log_probs.dtype)
 
 
 @alternative("perplexity")
@@ -370,8 +391,6 @@ def product_of_roots(log_probs, n_tokens):
 
 
 @alternative("perplexity")
-def error_of_the_division(log_probs, n_tokens):
-    try:
-        return (-log_probs.sum()).div(n_tokens.sum().item() or 1 // int(n_tokens.sum())).exp()
-    except ZeroDivisionError as error:
-        raise ValueError("nothing to count") from error
+def assertion(log_probs, n_tokens):
+    assert n_tokens.sum() > 0
+    return (log_probs.sum() / n_tokens.sum()).exp().reciprocal()

@@ -29,13 +29,12 @@ def once_right(impl: Any, args: tuple, right: Any, probes: list[Probe]) -> list[
     return [lambda probe=probe: probe() if is_right() else None for probe in probes]
 
 
-def gradient(impl: Any, args: tuple, cotangent: Tensor) -> Any:
-    """The gradient of the first argument, or what stands in its way."""
+def or_refusal(probe: Probe) -> Any:
+    """What a probe gives, or that it raised, whatever it raised: any error says that there is nothing to count."""
     try:
-        _, (found,) = impl.vjp(args, cotangent, wrt=(0,))
-    except LearnerError as error:
-        return "overwritten" if "modified by an inplace operation" in error.said else "none"
-    return found
+        return probe()
+    except LearnerError:
+        return "refused"
 
 
 # --- softmax ----------------------------------------------------------------------------------------------------------
@@ -298,30 +297,6 @@ def minus_infinity_becomes_zero(logits, dim=-1):
 
 @misconception(
     "softmax",
-    believes="minus infinity can be replaced by some very negative number, such as -10000",
-    truth="only differences count: where the other logits are lower still, -10000 takes all of the probability; minus infinity "
-    "needs no replacement",
-)
-def minus_infinity_becomes_minus_10000(logits, dim=-1):
-    finite = logits.masked_fill(logits == -INFINITY, -10000.0)
-    weights = (finite - finite.amax(dim=dim, keepdim=True)).exp()
-    return weights / weights.sum(dim=dim, keepdim=True)
-
-
-@misconception(
-    "softmax",
-    believes="probabilities in float32 are welcome, since they are more exact",
-    truth="the next step combines them with tensors in the dtype of the logits: compute in float32 if you like, and return the "
-    "dtype that came in",
-)
-def returns_float32(logits, dim=-1):
-    wide = logits.float()
-    weights = (wide - wide.amax(dim=dim, keepdim=True)).exp()
-    return weights / weights.sum(dim=dim, keepdim=True)
-
-
-@misconception(
-    "softmax",
     believes="the logits are a scratch tensor that may be overwritten",
     truth="they belong to the caller, who may still need them: `-=` changes them, `logits - ...` does not",
 )
@@ -329,40 +304,6 @@ def overwrites_the_logits(logits, dim=-1):
     logits -= logits.amax(dim=dim, keepdim=True)
     weights = logits.exp()
     return weights / weights.sum(dim=dim, keepdim=True)
-
-
-@misconception(
-    "softmax",
-    believes="the weights may be divided in place, being one's own",
-    truth="autograd keeps the output of exp for its backward pass, and refuses to run once that was changed: `/` makes a new "
-    "tensor",
-)
-def divides_in_place(logits, dim=-1):
-    weights = (logits - logits.amax(dim=dim, keepdim=True)).exp()
-    weights /= weights.sum(dim=dim, keepdim=True)
-    return weights
-
-
-@misconception(
-    "softmax",
-    believes="only the values count, so the computation may leave autograd",
-    truth="a model learns through its softmax: without a gradient nothing before it is trained, and nothing says so as long as "
-    "the values are right",
-)
-def leaves_autograd(logits, dim=-1):
-    weights = (logits.detach() - logits.detach().amax(dim=dim, keepdim=True)).exp()
-    return weights / weights.sum(dim=dim, keepdim=True)
-
-
-@misconception(
-    "softmax",
-    believes="the denominator is a constant, so it can be detached like the maximum",
-    truth="the maximum cancels and its gradient with it; the denominator depends on every logit, and through it each one "
-    "pushes the others down",
-)
-def denominator_detached(logits, dim=-1):
-    weights = (logits - logits.amax(dim=dim, keepdim=True)).exp()
-    return weights / weights.sum(dim=dim, keepdim=True).detach()
 
 
 @fingerprint("softmax")
@@ -394,9 +335,6 @@ def softmax_probes(impl) -> list[Probe]:
                 lambda: impl(rows_apart),
                 lambda: impl(matrix * 1e4),
                 lambda: impl(ruled_out),
-                lambda: impl(ruled_out * 1e6 - 1e7),
-                lambda: getattr(impl(matrix.half()), "dtype", None),
-                lambda: gradient(impl, (matrix,), torch.eye(2, 3)),
             ],
         ),
     ]
@@ -633,44 +571,12 @@ def log_refuses_minus_infinity(logits, dim=-1):
 
 @misconception(
     "log_softmax",
-    believes="log-probabilities in float32 are welcome, since they are more exact",
-    truth="compute in float32 if you like, and return the dtype that came in",
-)
-def log_returns_float32(logits, dim=-1):
-    wide = logits.float()
-    shifted = wide - wide.amax(dim=dim, keepdim=True)
-    return shifted - shifted.exp().sum(dim=dim, keepdim=True).log()
-
-
-@misconception(
-    "log_softmax",
     believes="the logits are a scratch tensor that may be overwritten",
     truth="they belong to the caller, who may still need them: `-=` changes them, `logits - ...` does not",
 )
 def log_overwrites_the_logits(logits, dim=-1):
     logits -= logits.amax(dim=dim, keepdim=True)
     return logits - logits.exp().sum(dim=dim, keepdim=True).log()
-
-
-@misconception(
-    "log_softmax",
-    believes="only the values count, so the computation may leave autograd",
-    truth="a model learns through this function: without a gradient nothing before it is trained",
-)
-def log_leaves_autograd(logits, dim=-1):
-    shifted = logits.detach() - logits.detach().amax(dim=dim, keepdim=True)
-    return shifted - shifted.exp().sum(dim=dim, keepdim=True).log()
-
-
-@misconception(
-    "log_softmax",
-    believes="the normalizer is a constant, so it can be detached like the maximum",
-    truth="the maximum cancels and its gradient with it; through the normalizer a token's gain is the others' loss, and "
-    "without it all logits just grow",
-)
-def log_normalizer_detached(logits, dim=-1):
-    shifted = logits - logits.amax(dim=dim, keepdim=True)
-    return shifted - shifted.exp().sum(dim=dim, keepdim=True).log().detach()
 
 
 @fingerprint("log_softmax")
@@ -701,8 +607,6 @@ def log_softmax_probes(impl) -> list[Probe]:
                 lambda: impl(torch.tensor([101.5, 0.0, 1.0])),
                 lambda: impl(torch.tensor([1e4, 0.0, 1.0])),
                 lambda: impl(ruled_out),
-                lambda: getattr(impl(matrix.half()), "dtype", None),
-                lambda: gradient(impl, (matrix,), torch.eye(2, 3)),
             ],
         ),
     ]
@@ -711,18 +615,12 @@ def log_softmax_probes(impl) -> list[Probe]:
 # --- shift_targets ----------------------------------------------------------------------------------------------------
 
 
-def needs_two_positions(tokens: Tensor) -> None:
-    if tokens.shape[1] < 2:
-        raise ValueError(f"expected at least two positions, got tokens of shape {tuple(tokens.shape)}")
-
-
 @misconception(
     "shift_targets",
     believes="the targets are the tokens",
     truth="then every answer is the token just fed: a model learns to copy its input, and its loss of 0 means nothing",
 )
 def not_shifted(tokens):
-    needs_two_positions(tokens)
     return tokens, tokens
 
 
@@ -732,7 +630,6 @@ def not_shifted(tokens):
     truth="then they are equal, and the answer is the token just fed: the targets lose the first token, not the last",
 )
 def both_lose_the_last(tokens):
-    needs_two_positions(tokens)
     return tokens[:, :-1], tokens[:, :-1]
 
 
@@ -742,7 +639,6 @@ def both_lose_the_last(tokens):
     truth="that makes two steps: the model learns which token comes after the next. One shift, of one of them, is all",
 )
 def shifted_twice(tokens):
-    needs_two_positions(tokens)
     return tokens[:, :-2], tokens[:, 2:]
 
 
@@ -753,7 +649,6 @@ def shifted_twice(tokens):
     "predicted its first",
 )
 def exchanged(tokens):
-    needs_two_positions(tokens)
     return tokens[:, 1:], tokens[:, :-1]
 
 
@@ -763,7 +658,6 @@ def exchanged(tokens):
     truth="it wraps around: the last position is asked for the first token of the text. Cut the last position off instead",
 )
 def rolled(tokens):
-    needs_two_positions(tokens)
     return tokens, tokens.roll(-1, dims=1)
 
 
@@ -773,7 +667,6 @@ def rolled(tokens):
     truth="its rows are texts of their own: the last token of one is not followed by the first of the next",
 )
 def runs_on_into_the_next_row(tokens):
-    needs_two_positions(tokens)
     return tokens, tokens.flatten().roll(-1).reshape(tokens.shape)
 
 
@@ -783,7 +676,6 @@ def runs_on_into_the_next_row(tokens):
     truth="libraries that shift inside the model do this; here both are cut to the positions that have an answer",
 )
 def filled_up_with_ignored(tokens):
-    needs_two_positions(tokens)
     return tokens, torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], -100)], dim=1)
 
 
@@ -793,7 +685,6 @@ def filled_up_with_ignored(tokens):
     truth="the last token has nothing to predict, so it is not fed: inputs and targets are equally long",
 )
 def inputs_not_cut(tokens):
-    needs_two_positions(tokens)
     return tokens, tokens[:, 1:]
 
 
@@ -803,7 +694,6 @@ def inputs_not_cut(tokens):
     truth="it counts the texts of the batch: positions are the second axis, so this pairs each text with the next one",
 )
 def shifted_along_the_batch(tokens):
-    needs_two_positions(tokens)
     return tokens[:-1], tokens[1:]
 
 
@@ -813,7 +703,6 @@ def shifted_along_the_batch(tokens):
     truth="every position but the last has one: a text of T tokens makes T - 1 predictions, all in one pass",
 )
 def only_the_last_is_predicted(tokens):
-    needs_two_positions(tokens)
     return tokens[:, :-1], tokens[:, -1]
 
 
@@ -823,7 +712,6 @@ def only_the_last_is_predicted(tokens):
     truth="a token is both, the answer to the one before and the input for the one after: pairs overlap",
 )
 def pairs_that_do_not_overlap(tokens):
-    needs_two_positions(tokens)
     n_pair = tokens.shape[1] // 2
     return tokens[:, : 2 * n_pair : 2], tokens[:, 1 : 2 * n_pair : 2]
 
@@ -834,7 +722,6 @@ def pairs_that_do_not_overlap(tokens):
     truth="the order of the tokens is what the model learns: both slices keep it",
 )
 def reversed_texts(tokens):
-    needs_two_positions(tokens)
     backwards = tokens.flip(1)
     return backwards[:, :-1], backwards[:, 1:]
 
@@ -845,7 +732,6 @@ def reversed_texts(tokens):
     truth="they belong to the caller, and the inputs are a view of them: make new tensors, or slices, and write into neither",
 )
 def moved_in_place(tokens):
-    needs_two_positions(tokens)
     inputs = tokens[:, :-1].clone()
     tokens[:, :-1] = tokens[:, 1:].clone()
     return inputs, tokens[:, :-1]
@@ -857,37 +743,17 @@ def moved_in_place(tokens):
     truth="a batch of one text is still a batch, and whatever comes next counts on its axis",
 )
 def squeezed(tokens):
-    needs_two_positions(tokens)
     return tokens[:, :-1].squeeze(0), tokens[:, 1:].squeeze(0)
 
 
 @misconception(
     "shift_targets",
     believes="two tokens are too short a text",
-    truth="they make one prediction: the second from the first. Only below two is there nothing to predict",
+    truth="they make one prediction: the second from the first",
 )
 def refuses_two_tokens(tokens):
     if tokens.shape[1] < 3:
         raise ValueError(f"expected at least three positions, got tokens of shape {tuple(tokens.shape)}")
-    return tokens[:, :-1], tokens[:, 1:]
-
-
-@misconception(
-    "shift_targets",
-    believes="a text of one token makes an empty pair, and that is nobody's mistake",
-    truth="the loss over nothing is 0 / 0: it has to be a ValueError here, where the mistake is made, and not a NaN far away",
-)
-def accepts_one_token(tokens):
-    return tokens[:, :-1], tokens[:, 1:]
-
-
-@misconception(
-    "shift_targets",
-    believes="an assert is how a function refuses an argument",
-    truth="it raises AssertionError, and nothing at all under `python -O`: what a caller did wrong is a ValueError",
-)
-def asserts_two_positions(tokens):
-    assert tokens.shape[1] >= 2
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -898,8 +764,6 @@ def shift_targets_probes(impl) -> list[Probe]:
     finer: list[Probe] = [
         lambda: impl(tokens[:1]),
         lambda: impl(tokens[:, :2]),
-        lambda: impl(tokens[:, :1]),
-        lambda: impl(tokens[:, :0]),
     ]
     return [lambda: impl(tokens), *once_right(impl, (tokens,), right, finer)]
 
@@ -907,16 +771,11 @@ def shift_targets_probes(impl) -> list[Probe]:
 # --- cross_entropy ----------------------------------------------------------------------------------------------------
 
 
-def refuse_what_makes_no_sense(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+def needs_a_target(targets: Tensor, ignore_index: int) -> Tensor:
     """Raise where the solution does; return which targets count."""
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(f"expected targets of shape {tuple(logits.shape[:-1])}, got {tuple(targets.shape)}")
     counted = targets != ignore_index
     if not counted.any():
         raise ValueError("expected at least one target that counts")
-    wanted = targets[counted]
-    if wanted.min() < 0 or wanted.max() >= logits.shape[-1]:
-        raise ValueError(f"expected targets from 0 to {logits.shape[-1] - 1} or {ignore_index}")
     return counted
 
 
@@ -926,7 +785,7 @@ def refuse_what_makes_no_sense(logits: Tensor, targets: Tensor, ignore_index: in
     truth="that grows as the model gets better, and training makes the loss smaller: the sign is minus",
 )
 def sign_forgotten(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return log_probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -937,7 +796,7 @@ def sign_forgotten(logits, targets, ignore_index=-100):
     truth="it is their mean, so that it does not depend on the size of the batch",
 )
 def sum_for_mean(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).sum()
 
@@ -948,7 +807,7 @@ def sum_for_mean(logits, targets, ignore_index=-100):
     truth="the loss takes its own softmax: one more flattens the probabilities until the loss can hardly fall",
 )
 def softmax_taken_twice(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].softmax(dim=-1).log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -959,7 +818,7 @@ def softmax_taken_twice(logits, targets, ignore_index=-100):
     truth="they are not normalized: a model could lower this loss forever by raising all of them",
 )
 def logits_not_normalized(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     return -logits[counted].gather(-1, targets[counted][:, None]).mean()
 
 
@@ -970,7 +829,7 @@ def logits_not_normalized(logits, targets, ignore_index=-100):
     "wrong; the loss is minus the logarithm",
 )
 def one_minus_the_probability(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     probs = logits[counted].softmax(dim=-1)
     return 1 - probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -981,7 +840,7 @@ def one_minus_the_probability(logits, targets, ignore_index=-100):
     truth="the probabilities of tokens multiply, so their logarithms are averaged: log first, then the mean",
 )
 def logarithm_of_the_mean(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     probs = logits[counted].softmax(dim=-1)
     return -probs.gather(-1, targets[counted][:, None]).mean().log()
 
@@ -992,7 +851,7 @@ def logarithm_of_the_mean(logits, targets, ignore_index=-100):
     truth="that is the Brier score: it is bounded, and flat where the model is wrong and sure of it",
 )
 def squared_distance(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     probs = logits[counted].softmax(dim=-1)
     return (probs - functional.one_hot(targets[counted], logits.shape[-1])).square().sum(dim=-1).mean()
 
@@ -1003,7 +862,7 @@ def squared_distance(logits, targets, ignore_index=-100):
     truth="that is binary cross-entropy, for labels that may hold together; of the next tokens exactly one comes",
 )
 def yes_or_no_questions(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     signs = 2 * functional.one_hot(targets[counted], logits.shape[-1]) - 1
     return -functional.logsigmoid(logits[counted] * signs).sum(dim=-1).mean()
 
@@ -1014,7 +873,7 @@ def yes_or_no_questions(logits, targets, ignore_index=-100):
     truth="only one entry of each row is not 0: the mean over rows and vocabulary is smaller by the size of the vocabulary",
 )
 def mean_over_the_vocabulary(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return -(log_probs * functional.one_hot(targets[counted], logits.shape[-1])).mean()
 
@@ -1025,7 +884,7 @@ def mean_over_the_vocabulary(logits, targets, ignore_index=-100):
     truth="that is the logarithm to base 2; torch, papers and this course use the natural one: 1 nat is 1.443 bits",
 )
 def loss_in_bits(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1) / math.log(2)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -1036,7 +895,7 @@ def loss_in_bits(logits, targets, ignore_index=-100):
     truth="perplexity is the exponential of the loss; training follows the loss itself",
 )
 def perplexity_for_loss(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return (-log_probs.gather(-1, targets[counted][:, None]).mean()).exp()
 
@@ -1047,7 +906,7 @@ def perplexity_for_loss(logits, targets, ignore_index=-100):
     truth="here it is their mean, a tensor without axes: that is what backward() starts from",
 )
 def one_loss_for_each_target(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).squeeze(-1)
 
@@ -1059,7 +918,7 @@ def one_loss_for_each_target(logits, targets, ignore_index=-100):
     "the token after the next",
 )
 def shifts_once_more(logits, targets, ignore_index=-100):
-    refuse_what_makes_no_sense(logits, targets, ignore_index)
+    needs_a_target(targets, ignore_index)
     if targets.shape[-1] > 1:
         logits, targets = logits[..., :-1, :], targets[..., 1:]
     counted = targets != ignore_index
@@ -1074,7 +933,7 @@ def shifts_once_more(logits, targets, ignore_index=-100):
     "vocabulary), so it is the last axis",
 )
 def softmax_along_axis_one(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits.log_softmax(dim=min(1, logits.ndim - 1))[counted]
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -1086,7 +945,7 @@ def softmax_along_axis_one(logits, targets, ignore_index=-100):
     "counts",
 )
 def flattens_with_view(logits, targets, ignore_index=-100):
-    refuse_what_makes_no_sense(logits, targets, ignore_index)
+    needs_a_target(targets, ignore_index)
     rows, wanted = logits.view(-1, logits.shape[-1]), targets.reshape(-1)
     counted = wanted != ignore_index
     return -rows[counted].log_softmax(dim=-1).gather(-1, wanted[counted][:, None]).mean()
@@ -1098,7 +957,7 @@ def flattens_with_view(logits, targets, ignore_index=-100):
     truth="texts in which few targets count would weigh as much as full ones: add up all targets that count, and divide once",
 )
 def mean_of_means(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).squeeze(-1)
     log_probs = log_probs.masked_fill(~counted, 0.0)
     numbers = counted.sum(dim=-1)
@@ -1111,7 +970,7 @@ def mean_of_means(logits, targets, ignore_index=-100):
     truth="it must be missing from the count as well, or padding makes the loss look better than it is",
 )
 def divides_by_all_targets(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).squeeze(-1)
     return -log_probs.masked_fill(~counted, 0.0).mean()
 
@@ -1122,7 +981,7 @@ def divides_by_all_targets(logits, targets, ignore_index=-100):
     truth="then the model is taught that token 0 follows every pad: what is ignored is in neither the sum nor the count",
 )
 def ignored_become_token_zero(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     return -logits.log_softmax(dim=-1).gather(-1, targets.masked_fill(~counted, 0)[..., None]).mean()
 
 
@@ -1132,7 +991,7 @@ def ignored_become_token_zero(logits, targets, ignore_index=-100):
     truth="targets may be ignored anywhere, at the front (a prompt) and in the middle (another speaker) too: look at each",
 )
 def stops_at_the_first_ignored(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     counted = counted.long().cumprod(dim=-1).bool()
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
@@ -1144,7 +1003,7 @@ def stops_at_the_first_ignored(logits, targets, ignore_index=-100):
     truth="only that target is: the others of the text still count",
 )
 def drops_the_whole_text(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     counted = counted.all(dim=-1, keepdim=True).expand(targets.shape) if targets.ndim > 1 else counted
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
@@ -1156,7 +1015,7 @@ def drops_the_whole_text(logits, targets, ignore_index=-100):
     truth="-100 is the default: who pads with a token of the vocabulary says so by `ignore_index`",
 )
 def ignores_minus_hundred_only(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, -100)
+    counted = needs_a_target(targets, -100)
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
 
@@ -1167,9 +1026,9 @@ def ignores_minus_hundred_only(logits, targets, ignore_index=-100):
     truth="`ignore_index` may be the number of a token, such as that of the pad: compare with it, not with 0",
 )
 def ignores_negative_numbers(logits, targets, ignore_index=-100):
-    if logits.shape[:-1] != targets.shape or not (targets >= 0).any() or targets.max() >= logits.shape[-1]:
-        raise ValueError("expected targets that fit the logits")
     counted = targets >= 0
+    if not counted.any():
+        raise ValueError("expected at least one target that counts")
     return -logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None]).mean()
 
 
@@ -1179,7 +1038,7 @@ def ignores_negative_numbers(logits, targets, ignore_index=-100):
     truth="it is the target that is left out, not the token: the probabilities of the others stay what they are",
 )
 def takes_the_token_out(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     rows = logits[counted]
     if 0 <= ignore_index < logits.shape[-1]:
         rows = rows.masked_fill(torch.arange(logits.shape[-1]) == ignore_index, float("-inf"))
@@ -1193,7 +1052,7 @@ def takes_the_token_out(logits, targets, ignore_index=-100):
     "probability",
 )
 def logarithm_of_the_softmax(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     probs = logits[counted].softmax(dim=-1)
     return -probs.gather(-1, targets[counted][:, None]).log().mean()
 
@@ -1204,7 +1063,7 @@ def logarithm_of_the_softmax(logits, targets, ignore_index=-100):
     truth="the loss then stops at 20.7 with no gradient, just where the model is most wrong",
 )
 def epsilon_keeps_it_finite(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     probs = logits[counted].softmax(dim=-1)
     return -(probs.gather(-1, targets[counted][:, None]) + 1e-9).log().mean()
 
@@ -1215,31 +1074,17 @@ def epsilon_keeps_it_finite(logits, targets, ignore_index=-100):
     truth="item() makes it one, and cuts it off from the model: training starts at this tensor and goes back through it",
 )
 def python_number(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
+    counted = needs_a_target(targets, ignore_index)
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean().item()
 
 
 @misconception(
     "cross_entropy",
-    believes="a tensor made of numbers is as good as a tensor that was computed",
-    truth="torch.tensor(number) has no history: training starts at the loss and goes back through what it was computed from",
-)
-def made_of_numbers(logits, targets, ignore_index=-100):
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
-    pairs = zip(logits[counted].log_softmax(dim=-1), targets[counted].tolist(), strict=True)
-    losses = [-row[target].item() for row, target in pairs]
-    return torch.tensor(sum(losses) / len(losses), dtype=logits.dtype)
-
-
-@misconception(
-    "cross_entropy",
     believes="the mean over no target at all is what torch says it is, NaN",
-    truth="one step later every weight of the model is NaN as well: it has to be a ValueError, where it can be understood",
+    truth="one step later every weight of the model is NaN as well: it has to be an error, where it can be understood",
 )
 def nan_if_nothing_counts(logits, targets, ignore_index=-100):
-    if (targets != ignore_index).any():
-        refuse_what_makes_no_sense(logits, targets, ignore_index)
     counted = targets != ignore_index
     log_probs = logits[counted].log_softmax(dim=-1)
     return -log_probs.gather(-1, targets[counted][:, None]).mean()
@@ -1251,78 +1096,9 @@ def nan_if_nothing_counts(logits, targets, ignore_index=-100):
     truth="0 is the loss of a perfect model: a batch without targets would go unnoticed, and pull down every average",
 )
 def zero_if_nothing_counts(logits, targets, ignore_index=-100):
-    if (targets != ignore_index).any():
-        refuse_what_makes_no_sense(logits, targets, ignore_index)
     counted = targets != ignore_index
     log_probs = logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None])
     return -log_probs.sum() / counted.sum().clamp(min=1)
-
-
-@misconception(
-    "cross_entropy",
-    believes="a target outside the vocabulary takes care of itself",
-    truth="compared with each token it is equal to none, so it is silently counted with a loss of 0: it has to be a ValueError",
-)
-def foreign_targets_cost_nothing(logits, targets, ignore_index=-100):
-    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
-        raise ValueError("expected targets that fit the logits")
-    counted = targets != ignore_index
-    is_target = targets[counted][:, None] == torch.arange(logits.shape[-1])
-    return -torch.where(is_target, logits[counted].log_softmax(dim=-1), 0.0).sum() / counted.sum()
-
-
-@misconception(
-    "cross_entropy",
-    believes="whatever torch raises for a target outside the vocabulary is good enough",
-    truth="an index of -1 raises nothing, it means the last token: an old padding value then trains a word. Check the range",
-)
-def negative_targets_wrap_around(logits, targets, ignore_index=-100):
-    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
-        raise ValueError("expected targets that fit the logits")
-    counted = targets != ignore_index
-    wanted = targets[counted]
-    if wanted.max() >= logits.shape[-1]:
-        raise ValueError("expected targets in the vocabulary")
-    return -logits[counted].log_softmax(dim=-1)[torch.arange(len(wanted)), wanted].mean()
-
-
-@misconception(
-    "cross_entropy",
-    believes="only negative targets can be wrong",
-    truth="so can those that are too large: vocab is the first number that is no token. It has to be a ValueError",
-)
-def large_targets_not_checked(logits, targets, ignore_index=-100):
-    if logits.shape[:-1] != targets.shape or not (targets != ignore_index).any():
-        raise ValueError("expected targets that fit the logits")
-    counted = targets != ignore_index
-    wanted = targets[counted]
-    if wanted.min() < 0:
-        raise ValueError("expected targets in the vocabulary")
-    return -logits[counted].log_softmax(dim=-1).gather(-1, wanted[:, None]).mean()
-
-
-@misconception(
-    "cross_entropy",
-    believes="as long as the numbers of rows and targets agree, their shapes do",
-    truth="targets of shape (position, batch) have as many numbers as (batch, position) and belong elsewhere: compare shapes",
-)
-def compares_counts_only(logits, targets, ignore_index=-100):
-    rows = logits.reshape(-1, logits.shape[-1])
-    wanted = targets.reshape(-1)
-    counted = refuse_what_makes_no_sense(rows, wanted, ignore_index)
-    return -rows[counted].log_softmax(dim=-1).gather(-1, wanted[counted][:, None]).mean()
-
-
-@misconception(
-    "cross_entropy",
-    believes="more logits than targets do no harm",
-    truth="gather takes what it is given and leaves the rest: logits that were not shifted go unnoticed. Compare shapes",
-)
-def surplus_logits_left_over(logits, targets, ignore_index=-100):
-    if logits.ndim == targets.ndim + 1 and all(m >= n for m, n in zip(logits.shape, targets.shape, strict=False)):
-        logits = logits[tuple(slice(n) for n in targets.shape)]
-    counted = refuse_what_makes_no_sense(logits, targets, ignore_index)
-    return -logits[counted].log_softmax(dim=-1).gather(-1, targets[counted][:, None]).mean()
 
 
 @fingerprint("cross_entropy")
@@ -1348,23 +1124,13 @@ def cross_entropy_probes(impl) -> list[Probe]:
                 lambda: impl(rows, torch.tensor([2, 0, -1, 1]), -1),
                 lambda: impl(box * torch.tensor([[1.0]] * 3 + [[-30.0]]), full),
                 lambda: impl(box * 1000, full),
-                lambda: gradient(impl, (box, full), torch.ones(())),
-                lambda: impl(rows, torch.full((4,), -100)),
-                lambda: impl(rows, torch.tensor([2, 0, 3, 1])),
-                lambda: impl(rows, torch.tensor([2, 0, -1, 1])),
-                lambda: impl(box, full.T.contiguous()),
-                lambda: impl(box, full[:, :3]),
+                lambda: or_refusal(lambda: impl(rows, torch.full((4,), -100))),
             ],
         ),
     ]
 
 
 # --- sequence_log_prob ------------------------------------------------------------------------------------------------
-
-
-def needs_equal_shapes(logits: Tensor, tokens: Tensor) -> None:
-    if logits.shape[:-1] != tokens.shape:
-        raise ValueError(f"expected tokens of shape {tuple(logits.shape[:-1])}, got {tuple(tokens.shape)}")
 
 
 def picked(log_probs: Tensor, tokens: Tensor) -> Tensor:
@@ -1378,7 +1144,6 @@ def picked(log_probs: Tensor, tokens: Tensor) -> Tensor:
     truth="they were computed from that token, and are about the next one: leave out the last logits and the first token",
 )
 def logits_of_the_token_itself(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits.log_softmax(dim=-1), tokens).sum(dim=-1)
 
 
@@ -1388,7 +1153,6 @@ def logits_of_the_token_itself(logits, tokens):
     truth="the first logits are about the second token, so they are needed; the ones that are about nothing here are the last",
 )
 def first_of_both_left_out(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, 1:].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1398,7 +1162,6 @@ def first_of_both_left_out(logits, tokens):
     truth="then the logits at a position are asked about the token they were computed from: the tokens lose their first",
 )
 def last_of_both_left_out(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, :-1]).sum(dim=-1)
 
 
@@ -1408,7 +1171,6 @@ def last_of_both_left_out(logits, tokens):
     truth="that makes two steps: the logits at a position are about the very next token",
 )
 def two_steps_apart(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-2].log_softmax(dim=-1), tokens[:, 2:]).sum(dim=-1)
 
 
@@ -1418,7 +1180,6 @@ def two_steps_apart(logits, tokens):
     truth="a language model goes forward: the logits at a position are about the token after it",
 )
 def logits_of_the_token_before(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, 1:].log_softmax(dim=-1), tokens[:, :-1]).sum(dim=-1)
 
 
@@ -1428,7 +1189,6 @@ def logits_of_the_token_before(logits, tokens):
     truth="it wraps around: the last logits would be asked about the first token, which they are not about",
 )
 def tokens_rolled(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits.log_softmax(dim=-1), tokens.roll(-1, dims=1)).sum(dim=-1)
 
 
@@ -1438,7 +1198,6 @@ def tokens_rolled(logits, tokens):
     truth="it is given: P(w_2, ..., w_T | w_1) says nothing of how likely w_1 is",
 )
 def first_token_is_uniform(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1) - math.log(logits.shape[-1])
 
 
@@ -1448,9 +1207,6 @@ def first_token_is_uniform(logits, tokens):
     truth="it is the product over all of its tokens, so their logarithms are added",
 )
 def last_token_only(logits, tokens):
-    needs_equal_shapes(logits, tokens)
-    if tokens.shape[1] < 2:
-        return logits.new_zeros(len(tokens))
     return picked(logits[:, -2:-1].log_softmax(dim=-1), tokens[:, -1:]).squeeze(-1)
 
 
@@ -1460,8 +1216,7 @@ def last_token_only(logits, tokens):
     truth="that is minus the loss, a number a token; the probability of the text is a product, so its logarithm is the sum",
 )
 def mean_of_the_tokens(logits, tokens):
-    needs_equal_shapes(logits, tokens)
-    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1) / max(1, tokens.shape[1] - 1)
+    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1) / (tokens.shape[1] - 1)
 
 
 @misconception(
@@ -1470,7 +1225,6 @@ def mean_of_the_tokens(logits, tokens):
     truth="it is the logarithm of a probability, which is at most 0",
 )
 def positive_like_a_loss(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return -picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1480,7 +1234,6 @@ def positive_like_a_loss(logits, tokens):
     truth="it is the logarithm: the probability of any longer text is 0 in float32",
 )
 def probability_itself(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1).exp()
 
 
@@ -1490,7 +1243,6 @@ def probability_itself(logits, tokens):
     truth="each of its rows is a text with a probability of its own: the sum runs over positions only",
 )
 def one_number_for_the_batch(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum()
 
 
@@ -1500,7 +1252,6 @@ def one_number_for_the_batch(logits, tokens):
     truth="the tokens of a text are added up: one number for each text",
 )
 def one_number_for_each_token(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:])
 
 
@@ -1510,7 +1261,6 @@ def one_number_for_each_token(logits, tokens):
     truth="they are not log-probabilities until they are normalized over the vocabulary",
 )
 def logits_added_up(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1], tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1520,7 +1270,6 @@ def logits_added_up(logits, tokens):
     truth="the logits are (batch, position, vocabulary): the softmax runs along the last axis",
 )
 def softmax_over_positions(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].log_softmax(dim=1), tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1530,7 +1279,6 @@ def softmax_over_positions(logits, tokens):
     truth="it is that of the tokens that are there, whether the model would have chosen them or not",
 )
 def likeliest_tokens(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return logits[:, :-1].log_softmax(dim=-1).amax(dim=-1).sum(dim=-1)
 
 
@@ -1540,8 +1288,7 @@ def likeliest_tokens(logits, tokens):
     truth="each token is predicted from all before it, so each position has logits of its own",
 )
 def all_from_the_first_position(logits, tokens):
-    needs_equal_shapes(logits, tokens)
-    log_probs = logits[:, :1].log_softmax(dim=-1).expand(-1, max(0, tokens.shape[1] - 1), -1)
+    log_probs = logits[:, :1].log_softmax(dim=-1).expand(-1, tokens.shape[1] - 1, -1)
     return picked(log_probs, tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1551,7 +1298,6 @@ def all_from_the_first_position(logits, tokens):
     truth="60 tokens of probability 0.01 make 1e-120, which is 0 in float32, and its logarithm -inf: add logarithms",
 )
 def logarithm_of_the_product(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].softmax(dim=-1), tokens[:, 1:]).prod(dim=-1).log()
 
 
@@ -1562,7 +1308,6 @@ def logarithm_of_the_product(logits, tokens):
     "probability",
 )
 def sum_of_logarithms_of_the_softmax(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return picked(logits[:, :-1].softmax(dim=-1).log(), tokens[:, 1:]).sum(dim=-1)
 
 
@@ -1573,7 +1318,6 @@ def sum_of_logarithms_of_the_softmax(logits, tokens):
     "likely",
 )
 def epsilon_for_the_impossible(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     return (picked(logits[:, :-1].softmax(dim=-1), tokens[:, 1:]) + 1e-9).log().sum(dim=-1)
 
 
@@ -1583,57 +1327,8 @@ def epsilon_for_the_impossible(logits, tokens):
     truth="a transposed or sliced tensor has no such view: use reshape, or gather along the last axis, which needs no flattening",
 )
 def logits_flattened_with_view(logits, tokens):
-    needs_equal_shapes(logits, tokens)
     log_probs = logits.view(-1, logits.shape[-1]).log_softmax(dim=-1).view(logits.shape)
     return picked(log_probs[:, :-1], tokens[:, 1:]).sum(dim=-1)
-
-
-@misconception(
-    "sequence_log_prob",
-    believes="a text of one token has no probability",
-    truth="nothing is predicted in it, and the product of nothing is 1, whose logarithm is 0",
-)
-def refuses_one_token(logits, tokens):
-    needs_equal_shapes(logits, tokens)
-    if tokens.shape[1] < 2:
-        raise ValueError("expected at least two tokens")
-    return picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:]).sum(dim=-1)
-
-
-@misconception(
-    "sequence_log_prob",
-    believes="a tensor made of numbers is as good as a tensor that was computed",
-    truth="torch.tensor(numbers) has no history, and training on the probability of a text (as for preferences) goes back "
-    "through it",
-)
-def numbers_without_history(logits, tokens):
-    needs_equal_shapes(logits, tokens)
-    log_probs = picked(logits[:, :-1].log_softmax(dim=-1), tokens[:, 1:])
-    return torch.tensor([sum(row) for row in log_probs.tolist()], dtype=logits.dtype)
-
-
-@misconception(
-    "sequence_log_prob",
-    believes="logits that do not fit the tokens fail by themselves",
-    truth="gather takes what it is given and leaves the rest, so tokens that are one short are scored, wrongly: compare shapes",
-)
-def shapes_not_compared(logits, tokens):
-    log_probs = logits[:, : tokens.shape[1] - 1].log_softmax(dim=-1)
-    return picked(log_probs, tokens[:, 1 : log_probs.shape[1] + 1]).sum(dim=-1)
-
-
-@misconception(
-    "sequence_log_prob",
-    believes="logits and tokens fit if they have the same number of positions",
-    truth="they are of the same texts only if the batches agree as well: broadcasting and gather take fewer without a word",
-)
-def batches_not_compared(logits, tokens):
-    if logits.shape[1] != tokens.shape[1]:
-        raise ValueError("expected as many positions of logits as of tokens")
-    log_probs = logits[:, :-1].log_softmax(dim=-1)
-    if len(logits) == 1:
-        log_probs = log_probs.expand(len(tokens), -1, -1)
-    return picked(log_probs, tokens[:, 1:]).sum(dim=-1)
 
 
 @fingerprint("sequence_log_prob")
@@ -1653,10 +1348,6 @@ def sequence_log_prob_probes(impl) -> list[Probe]:
                 lambda: impl(box * 1000, tokens),
                 lambda: impl((box * 20).repeat(1, 10, 1), tokens.repeat(1, 10)),
                 lambda: impl(box.transpose(0, 1).contiguous().transpose(0, 1), tokens),
-                lambda: impl(box[:, :1], tokens[:, :1]),
-                lambda: impl(box, tokens[:, :3]),
-                lambda: impl(box, tokens[:1]),
-                lambda: gradient(impl, (box, tokens), torch.tensor([1.0, 2.0])),
             ],
         ),
     ]
@@ -1841,8 +1532,8 @@ def empty_texts_count_one(log_probs, n_tokens):
 @misconception(
     "perplexity",
     believes="the mean of nothing is what torch says it is, NaN",
-    truth="it would be averaged, plotted and compared (and NaN < best is False): that there is nothing to count has to be a "
-    "ValueError",
+    truth="it would be averaged, plotted and compared (and NaN < best is False): that there is nothing to count has to be an "
+    "error",
 )
 def nan_of_nothing(log_probs, n_tokens):
     return (-log_probs.sum() / n_tokens.sum()).exp()
@@ -1851,7 +1542,7 @@ def nan_of_nothing(log_probs, n_tokens):
 @misconception(
     "perplexity",
     believes="a model that predicted nothing has a perplexity of 1",
-    truth="1 is the perplexity of a perfect model: an empty test set would win every comparison, so it has to be a ValueError",
+    truth="1 is the perplexity of a perfect model: an empty test set would win every comparison, so it has to be an error",
 )
 def perfect_on_nothing(log_probs, n_tokens):
     return (-log_probs.sum() / n_tokens.sum().clamp(min=1)).exp()
@@ -1860,7 +1551,7 @@ def perfect_on_nothing(log_probs, n_tokens):
 @misconception(
     "perplexity",
     believes="if there is nothing to count, the model is infinitely perplexed",
-    truth="infinity is the perplexity of a model that ruled out what came: an empty test set is another matter, a ValueError",
+    truth="infinity is the perplexity of a model that ruled out what came: an empty test set is another matter, an error",
 )
 def infinite_on_nothing(log_probs, n_tokens):
     if n_tokens.sum() < 1:
@@ -1882,7 +1573,7 @@ def perplexity_probes(impl) -> list[Probe]:
             [
                 lambda: impl(log_probs * 100, n_tokens * 100),
                 lambda: impl(torch.tensor([-2.5, 0.0]), torch.tensor([2, 0])),
-                lambda: impl(torch.zeros(2), torch.zeros(2, dtype=torch.long)),
+                lambda: or_refusal(lambda: impl(torch.zeros(2), torch.zeros(2, dtype=torch.long))),
             ],
         ),
     ]

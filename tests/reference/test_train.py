@@ -192,9 +192,11 @@ def test_two_processes_train_as_one(text_file, tmp_path):
 def test_a_small_gpt_reaches_its_validation_loss_and_writes_text(tmp_path, capsys):
     """The default plan, at most ten minutes on two idle cores."""
     train.main(["--out", str(tmp_path)])
-    record = capsys.readouterr().out
-    assert float(record.split("validation loss ")[1].split()[0]) < 3.4
-    generate.main(["The ", "--model", str(tmp_path), "--n-new", "100"])
-    words = capsys.readouterr().out.split()
+    printed = capsys.readouterr().out
+    assert float(printed.split("validation loss ")[1].split()[0]) < 3.65  # nats per token; ln 1024 is 6.93
+    words = []
+    for seed in range(5):
+        generate.main(["The", "--model", str(tmp_path), "--n-new", "100", "--seed", str(seed)])
+        words += capsys.readouterr().out.split()
     known = set(text_of_python().split())
-    assert sum(word in known for word in words) > 0.6 * len(words)
+    assert sum(word in known for word in words) > 0.7 * len(words)
