@@ -40,10 +40,10 @@ from reference.attention import causal_self_attention
 # - $\varepsilon$ is added to the variance, **inside the root**. GPT-2 has $10^{-5}$. Where the standard deviation is
 #   about 0.003 or less, this decides the result: a row of equal channels becomes $b$ instead of NaN.
 #
-# Two things depend on how you compute it. The formula $\overline{x^2} - \mu^2$ for the variance is right on paper; in
-# float32, with a mean of 4,096, both terms are 16,777,216 and a variance of 1 is lost in their rounding. Subtract first,
-# square then. And float16 ends at 65,504, so it cannot hold the square of 256: mean and variance are taken in float32,
-# whatever the dtype of x is.
+# Two more things are worth knowing, though nothing here depends on them. The formula $\overline{x^2} - \mu^2$ for the
+# variance is right on paper; in float32, with a mean of 4,096, both terms are 16,777,216 and a variance of 1 is lost in
+# their rounding. Subtract first, square then. And float16 ends at 65,504, so it cannot hold the square of 256: models in
+# half precision take mean and variance in float32.
 
 
 # %% layer_norm
@@ -57,11 +57,7 @@ def layer_norm(
 
     The channels are the last axis; any number of axes stands in front of it, none included, and x need not be
     contiguous. The variance is the biased one, and eps is added to it inside the root; variances far below eps, and 0,
-    are normal. A mean may be in the thousands while the standard deviation is 1.
-
-    x may be float16 or bfloat16, as weight and bias are then, with numbers in the thousands: the statistics are taken
-    in float32, and the result has the dtype of x. Gradients flow to x, through the statistics too, and to weight and
-    bias.
+    are normal. All numbers are float32, and x is left unchanged.
 
     Source: Ba et al. 2016, "Layer Normalization" (1607.06450), section 3; GPT-2's published code for eps.
 
@@ -73,10 +69,9 @@ def layer_norm(
     [[-10.0, 11.0], [0.0, 1.0]]
     """
     ### BEGIN SOLUTION
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    centered = wide - wide.mean(dim=-1, keepdim=True)
+    centered = x - x.mean(dim=-1, keepdim=True)
     variance = centered.square().mean(dim=-1, keepdim=True)
-    return (centered / torch.sqrt(variance + eps)).to(x.dtype) * weight + bias
+    return centered / torch.sqrt(variance + eps) * weight + bias
     ### END SOLUTION
 
 
@@ -101,9 +96,8 @@ def layer_norm(
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return GPT-2's activation of each number: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))).
 
-    x has any shape and need not be contiguous; it is left unchanged. The result has the shape and the dtype of x, which
-    may be float16 or bfloat16. Numbers may be in the millions: large positive ones come back as they are, large
-    negative ones as 0. Gradients flow through both factors.
+    x has any number of axes, is float32, and need not be contiguous; it is left unchanged. The result has the shape and
+    the dtype of x. Numbers may be in the millions: large positive ones come back as they are, large negative ones as 0.
 
     Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units" (1606.08415), section 2.
 
@@ -146,9 +140,8 @@ def mlp(
     """Widen each position to d_ff channels, apply GELU in its tanh form, and narrow it to d_model again.
 
     Weights are (out, in), as in `torch.nn.functional.linear`. d_ff is 4 * d_model in GPT-2, but may be any width here.
-    x has any number of axes in front of the channels, none included. No input need be contiguous. The result has the
-    dtype of x, which may be float16 or bfloat16, as the weights are then. Gradients flow to x and to every weight and
-    bias. Neither the layer norm before the MLP nor the residual sum after it is part of it.
+    x has any number of axes in front of the channels, none included. No input need be contiguous. All numbers are
+    float32. Neither the layer norm before the MLP nor the residual sum after it is part of it.
 
     Source: Vaswani et al. 2017 (1706.03762), section 3.3, with GPT-2's activation.
 
@@ -210,9 +203,8 @@ def transformer_block(
     """Run x through one block of GPT-2: x plus attention, then plus MLP, each reading a layer norm of x.
 
     `params` has the twelve names of the table above, in any order; weights are (out, in). Layer norms have eps 1e-5, and
-    GELU is in its tanh form. Attention is causal, with n_head heads, which divide d_model. No tensor need be contiguous,
-    and x is left unchanged. The result has the dtype of x, which may be float16 or bfloat16, as the parameters are then.
-    Gradients flow to x and to every parameter.
+    GELU is in its tanh form. Attention is causal, with n_head heads, which divide d_model. No tensor need be contiguous.
+    All numbers are float32, and x is left unchanged.
 
     Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
 

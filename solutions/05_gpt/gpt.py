@@ -122,7 +122,7 @@ def embed_tokens(
     ### BEGIN SOLUTION
     n_ctx, end = wpe.shape[0], first_position + tokens.shape[1]
     if end > n_ctx:
-        raise ValueError(f"the last token stands at position {end - 1}, the context is {n_ctx}")
+        raise ValueError(f"got {end} positions, the context is {n_ctx}")
     return wte[tokens] + wpe[first_position:end]
     ### END SOLUTION
 

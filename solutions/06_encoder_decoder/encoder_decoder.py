@@ -72,18 +72,21 @@ def bidirectional_attention(
 
     Source: Devlin et al. 2018, "BERT" (1810.04805), section 3.
 
-    With zero rows for q and k all scores are equal, and everyone takes the mean of the real tokens:
+    With zero rows for q and k all scores are equal, and everyone takes the mean of the real
+    tokens, here of the first two:
 
     >>> x = torch.tensor([[[2.0, 0.0], [4.0, 2.0], [9.0, 9.0]]])
     >>> w_qkv = torch.cat([torch.zeros(4, 2), torch.eye(2)])
     >>> weights = w_qkv, torch.zeros(6), torch.eye(2), torch.zeros(2)
-    >>> bidirectional_attention(x, *weights, 2, torch.tensor([[True, True, False]]))[0, :2].tolist()
+    >>> is_token = torch.tensor([[True, True, False]])
+    >>> bidirectional_attention(x, *weights, 2, is_token)[0, :2].tolist()
     [[3.0, 1.0], [3.0, 1.0]]
     """
     ### BEGIN SOLUTION
-    q, k, v = F.linear(x, w_qkv, b_qkv).chunk(3, dim=-1)  # each (batch, position, d_model)
+    qkv = F.linear(x, w_qkv, b_qkv)  # (batch, position, 3 * d_model)
+    q, k, v = (split_heads(part, n_head) for part in qkv.chunk(3, dim=-1))
     mask = None if is_token is None else is_token[:, None, None, :]  # (batch, head, query, key)
-    heads = scaled_dot_product_attention(split_heads(q, n_head), split_heads(k, n_head), split_heads(v, n_head), mask)
+    heads = scaled_dot_product_attention(q, k, v, mask)
     return F.linear(merge_heads(heads), w_out, b_out)
     ### END SOLUTION
 
@@ -191,10 +194,11 @@ def cross_attention(
     [[[3.0, 1.0], [3.0, 1.0]]]
     """
     ### BEGIN SOLUTION
-    q = F.linear(x, params["q_attn.weight"], params["q_attn.bias"])
-    k, v = F.linear(memory, params["c_attn.weight"], params["c_attn.bias"]).chunk(2, dim=-1)
-    mask = None if is_token is None else is_token[:, None, None, :]  # (batch, head, query, key)
-    heads = scaled_dot_product_attention(split_heads(q, n_head), split_heads(k, n_head), split_heads(v, n_head), mask)
+    q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
+    kv = F.linear(memory, params["c_attn.weight"], params["c_attn.bias"])  # (batch, source, 2 * d_model)
+    k, v = (split_heads(part, n_head) for part in kv.chunk(2, dim=-1))
+    mask = None if is_token is None else is_token[:, None, None, :]  # (batch, head, target, source)
+    heads = scaled_dot_product_attention(q, k, v, mask)
     return F.linear(merge_heads(heads), params["c_proj.weight"], params["c_proj.bias"])
     ### END SOLUTION
 
@@ -355,11 +359,11 @@ plt.show()
 # %% [markdown]
 # ## Both sides, or one
 #
-# What is seeing both sides worth? Count what stands between two letters, in the text about Python that comes with Python:
-# once with the two letters before as the context, once with one letter before and one after. It is the same number of
-# letters seen, and the letter in the middle is a good deal easier to guess than the next one. That is the strength of an
-# encoder. What it gives up is the product: these guesses do not multiply to the probability of a text, because each one
-# has already seen the others' answers.
+# What is seeing both sides worth? Guess a letter from two others by counting, in the text about Python that comes with
+# Python: from the two before it, from its two neighbors, from the two after it. The letter in the middle is a good deal
+# easier than the next one. That is the strength of an encoder. It is not that the future says more than the past: from the
+# two letters after, the loss is the same as from the two before, because both ways the guesses multiply to the
+# probability of the text. The guesses from both sides do not: each of them has already seen the others' answers.
 
 # %% both_sides_or_one
 import math
@@ -385,10 +389,9 @@ for name, offsets in sides.items():
 # ## A decoder that reads
 #
 # Cross-attention by hand: the target spells a word backward. Each target position asks for the source position that it
-# needs, by unit vectors, and takes what stands there. The encoder is trivial here (memory is position and letter side by
-# side), and your `cross_attention` does the work, with a padded batch. In the picture of the weights a self-attending
-# decoder would have a triangle; here the diagonal runs the other way, and the first target position looks at the last
-# letter.
+# needs, by unit vectors, and takes the letter that stands there. The encoder is trivial here (memory is position and letter
+# side by side), the batch is padded, and your `cross_attention` does the work. The first letter of the result is the last
+# of the source: with a causal mask it could not be reached.
 
 # %% translate_by_reading
 words = ["stressed", "drawer", "no"]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,16 +16,39 @@ from reference.mask import causal_mask
 
 @alternative("layer_norm")
 def var_mean_without_correction(x, weight, bias, eps=1e-5):
-    variance, mean = torch.var_mean(x.float(), dim=-1, correction=0, keepdim=True)
-    return ((x.float() - mean) * torch.rsqrt(variance + eps)).type_as(x) * weight + bias
+    variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + eps) * weight + bias
+
+
+@alternative("layer_norm")
+def in_numpy(x, weight, bias, eps=1e-5):
+    x, weight, bias = x.numpy(), weight.numpy(), bias.numpy()
+    normed = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + np.float32(eps))
+    return torch.from_numpy(normed * weight + bias)
+
+
+@alternative("layer_norm")
+def difference_of_squares(x, weight, bias, eps=1e-5):
+    mean = x.mean(dim=-1, keepdim=True)
+    variance = x.square().mean(dim=-1, keepdim=True) - mean.square()
+    return (x - mean) / torch.sqrt(variance + eps) * weight + bias
+
+
+@alternative("layer_norm")
+def statistics_without_autograd(x, weight, bias, eps=1e-5):
+    with torch.no_grad():
+        out = x - x.mean(-1, keepdim=True)
+        out /= (out.var(-1, correction=0, keepdim=True) + eps).sqrt_()
+        out *= weight
+        out += bias
+    return out
 
 
 @alternative("layer_norm")
 def std_squared(x, weight, bias, eps=1e-5):
-    wide = x.to(torch.float32)
-    mean = wide.mean(-1, keepdim=True)
-    std = wide.std(-1, unbiased=False, keepdim=True)
-    return (weight * ((wide - mean) / (std**2 + eps) ** 0.5) + bias).to(x.dtype)
+    mean = x.mean(-1, keepdim=True)
+    std = x.std(-1, unbiased=False, keepdim=True)
+    return weight * ((x - mean) / (std**2 + eps) ** 0.5) + bias
 
 
 @alternative("layer_norm")
@@ -47,45 +71,35 @@ def squares_in_float64(x, weight, bias, eps=1e-5):
 
 @alternative("layer_norm")
 def by_a_centering_matrix(x, weight, bias, eps=1e-5):
-    wide = x if x.dtype == torch.float64 else x.float()
     d_model = x.shape[-1]
-    centering = torch.eye(d_model, dtype=wide.dtype) - 1 / d_model
-    centered = wide @ centering
+    centered = x @ (torch.eye(d_model) - 1 / d_model)
     variance = torch.einsum("...c,...c->...", centered, centered) / d_model
-    return (centered / torch.sqrt(variance[..., None] + eps) * weight + bias).to(x.dtype)
+    return centered / torch.sqrt(variance[..., None] + eps) * weight + bias
 
 
 @alternative("layer_norm")
 def in_place_on_its_own_copy(x, weight, bias, eps=1e-5):
-    out = x.to(torch.float32, copy=True)
+    out = x.clone()
     out -= out.mean(dim=-1, keepdim=True)
     scale = torch.linalg.vector_norm(out, dim=-1, keepdim=True).square().div(x.shape[-1]).add(eps).rsqrt()
-    return (out * scale).mul(weight).add(bias).to(x.dtype)
+    return (out * scale).mul(weight).add(bias)
 
 
 @alternative("layer_norm")
 def channels_first_inside(x, weight, bias, eps=1e-5):
-    columns = x.movedim(-1, 0).float()
+    columns = x.movedim(-1, 0)
     mean = columns.mean(0)
     variance = (columns - mean).pow(2).mean(0)
     normed = (columns - mean) / (variance + eps).sqrt()
-    return normed.movedim(0, -1).to(x.dtype) * weight + bias
+    return normed.movedim(0, -1) * weight + bias
 
 
 @alternative("layer_norm")
 def one_scale_and_one_shift(x, weight, bias, eps=1e-5):
-    variance, mean = torch.var_mean(x.float(), dim=-1, correction=0, keepdim=True)
+    variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
     scale = torch.rsqrt(variance + eps)
     shift = -mean * scale
-    return ((x.float() * scale + shift) * weight + bias).to(x.dtype)
-
-
-@alternative("layer_norm")
-def scaled_down_in_half_precision(x, weight, bias, eps=1e-5):
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        centered = x - x.mean(dim=-1, keepdim=True)
-        return centered / torch.sqrt((centered**2).mean(dim=-1, keepdim=True) + eps) * weight + bias
-    return scaled_down_in_half_precision(x.float(), weight.float(), bias.float(), eps).to(x.dtype)
+    return (x * scale + shift) * weight + bias
 
 
 # --- gelu -------------------------------------------------------------------------------------------------------------
@@ -129,6 +143,20 @@ def transposed_result(x):
     half = turned / 2
     out = half + half * torch.tanh(math.sqrt(2 / math.pi) * turned * (1 + 0.044715 * turned.square()))
     return out.T if x.dim() == 2 else out
+
+
+@alternative("gelu")
+def gelu_in_numpy(x):
+    z = x.numpy()
+    return torch.from_numpy(0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi).astype(np.float32) * (z + 0.044715 * z**3))))
+
+
+@alternative("gelu")
+def in_place_throughout(x):
+    gate = x.clone()
+    gate.mul_(gate).mul_(0.044715).add_(1).mul_(x).mul_(math.sqrt(2 / math.pi)).tanh_().add_(1).mul_(0.5)
+    gate *= x
+    return gate
 
 
 # --- mlp --------------------------------------------------------------------------------------------------------------
@@ -181,6 +209,21 @@ def modules_with_weights(x, w_fc, b_fc, w_proj, b_proj):
 
 
 @alternative("mlp")
+def parameters_of_modules(x, w_fc, b_fc, w_proj, b_proj):
+    c_fc, c_proj = nn.Linear(*w_fc.T.shape), nn.Linear(*w_proj.T.shape)
+    c_fc.weight, c_fc.bias = nn.Parameter(w_fc), nn.Parameter(b_fc)
+    c_proj.weight, c_proj.bias = nn.Parameter(w_proj), nn.Parameter(b_proj)
+    return c_proj(nn.functional.gelu(c_fc(x), approximate="tanh"))
+
+
+@alternative("mlp")
+def mlp_in_numpy(x, w_fc, b_fc, w_proj, b_proj):
+    hidden = x.numpy() @ w_fc.numpy().T + b_fc.numpy()
+    hidden = 0.5 * hidden * (1 + np.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)))
+    return torch.from_numpy(hidden @ w_proj.numpy().T + b_proj.numpy())
+
+
+@alternative("mlp")
 def mlp_in_float64(x, w_fc, b_fc, w_proj, b_proj):
     flat = x.reshape(-1, x.shape[-1]).double()
     hidden = F.gelu(torch.addmm(b_fc.double(), flat, w_fc.double().t()), approximate="tanh")
@@ -227,10 +270,9 @@ def a_module_called_with_params(x, params, n_head):
 @alternative("transformer_block")
 def everything_by_hand(x, params, n_head):
     def norm(x, name):
-        wide = x.float()
-        centered = wide - wide.mean(-1, keepdim=True)
+        centered = x - x.mean(-1, keepdim=True)
         normed = centered / (centered.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
-        return (normed * params[f"{name}.weight"] + params[f"{name}.bias"]).to(x.dtype)
+        return normed * params[f"{name}.weight"] + params[f"{name}.bias"]
 
     def linear(x, name):
         return x @ params[f"{name}.weight"].T + params[f"{name}.bias"]
@@ -245,6 +287,17 @@ def everything_by_hand(x, params, n_head):
     hidden = linear(norm(middle, "ln_2"), "mlp.c_fc")
     gate = (1 + torch.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3))) / 2
     return middle + linear(hidden * gate, "mlp.c_proj")
+
+
+@alternative("transformer_block")
+def adds_to_a_copy_in_place(x, params, n_head):
+    p, x = params, x.clone()
+    qkv, out = (p["attn.c_attn.weight"], p["attn.c_attn.bias"]), (p["attn.c_proj.weight"], p["attn.c_proj.bias"])
+    x += causal_self_attention(F.layer_norm(x, x.shape[-1:], p["ln_1.weight"], p["ln_1.bias"]), *qkv, *out, n_head)
+    hidden = F.layer_norm(x, x.shape[-1:], p["ln_2.weight"], p["ln_2.bias"]) @ p["mlp.c_fc.weight"].T
+    hidden += p["mlp.c_fc.bias"]
+    x += F.linear(F.gelu(hidden, approximate="tanh"), p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+    return x
 
 
 @alternative("transformer_block")

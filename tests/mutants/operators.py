@@ -16,7 +16,7 @@ PARTNERS = [
     ("softmax", "sigmoid"), ("softmax", "log_softmax"), ("cat", "stack"), ("hstack", "vstack"),
     ("repeat", "repeat_interleave"), ("any", "all"), ("exp", "exp2"), ("log", "log2"), ("sqrt", "square"),
     ("rsqrt", "sqrt"), ("sin", "cos"), ("tanh", "sigmoid"), ("logical_and", "logical_or"), ("split", "chunk"),
-    ("add", "sub"), ("mul", "div"), ("ValueError", "IndexError"), ("append", "extend"), ("inf", "nan"), ("std", "var"),
+    ("add", "sub"), ("mul", "div"), ("append", "extend"), ("inf", "nan"), ("std", "var"),
     ("multinomial", "argmax"), ("cumsum", "cumprod"), ("logsumexp", "amax"), ("gelu", "relu"), ("floor", "ceil"),
 ]  # fmt: skip
 WORDS = [

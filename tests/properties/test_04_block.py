@@ -1,15 +1,12 @@
 """How right is told from wrong in chapter 4: layer norm, GELU, the MLP, and the block made of them."""
 
-from collections.abc import Callable
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect, expect_close, expect_reference, in_float64, tensors_in
-from gptdojo.implementation import Implementation
+from gptdojo.expect import expect_reference
 from gptdojo.strategies import Values, values
 from reference import block as reference
 from tests.strategies.small_gpt import Params, random_params
@@ -17,8 +14,6 @@ from tests.strategies.small_gpt import Params, random_params
 BATCH = st.integers(2, 3)
 AXES_IN_FRONT = st.lists(st.integers(2, 4), max_size=3).map(tuple)
 SEVERAL = st.integers(4, 8)  # so many channels are hardly ever nearly equal
-POWER_OF_TWO = st.sampled_from([4, 8, 16])  # so that a mean of integers is exact, however it is taken
-HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 BOTH_SIDES = torch.tensor([-3.2, -2.7, -0.7, 1.4, 3.2])
 """Where forms and stand-ins of GELU are far from each other: erf and tanh at -2.7."""
 ERF_OR_TANH = 8e-4
@@ -32,25 +27,6 @@ def uneven(v: Values, *shape: int) -> Tensor:
     divides errors of rounding by the root of eps, which makes them 300 times larger.
     """
     return (Values("integers", v.seed) if v.style in ("zeros", "ones") else v).normal(*shape)
-
-
-def expect_gradients(impl: Implementation, oracle: Callable, args: tuple, cotangent: Tensor, names: list[str]) -> None:
-    """Compare the gradients for all the tensors among the arguments, which are called `names`."""
-    exact = in_float64(args)
-    leaves = [tensor.requires_grad_() for tensor in tensors_in(exact)]
-    expected = torch.autograd.grad(oracle(*exact), leaves, cotangent.double())
-    _, got = impl.vjp(args, cotangent, wrt=range(len(leaves)))
-    inputs = impl.label(impl.name, args) | {"gradient of the result": cotangent}
-    for name, ours, theirs in zip(names, got, expected, strict=True):
-        expect(ours is not None, f"no gradient reaches {name}: what is computed from it was cut off", inputs=inputs)
-        expect_close(impl, ours, theirs, inputs=inputs, what=f"the gradient for {name}", dtype=torch.float32)
-
-
-def expect_reference_in_half(impl: Implementation, oracle: Callable, *args, roundings: int) -> None:
-    """Compare as `expect_reference` does, to so many roundings of the arguments' dtype, which is float16 or bfloat16."""
-    dtype = tensors_in(args)[0].dtype
-    what = f"the result for {dtype} inputs".replace("torch.", "")
-    expect_reference(impl, oracle, *args, what=what, tolerance=roundings * torch.finfo(dtype).eps)
 
 
 # --- layer_norm -------------------------------------------------------------------------------------------------------
@@ -97,40 +73,11 @@ def test_layer_norm_other_eps(impl, batch, d_model, eps, v):
 
 
 @claim("layer_norm", rung=6, examples=8)
-@given(batch=BATCH, d_model=POWER_OF_TWO, mean=st.sampled_from([-4096, 4096]), v=values())
-def test_layer_norm_large_mean(impl, batch, d_model, mean, v):
-    """A mean in the thousands does not blur the variance."""
-    # Integers: x is exact in float32, and so are its sum over a power of two of channels and what is left without the mean.
-    # Torch's own layer norm multiplies x and its mean by 1 / std each, then subtracts: that costs three digits here.
-    x, weight, bias = mean + v.integers(-3, 3, (batch, 3, d_model)).float(), v.normal(d_model), v.normal(d_model)
-    expect_reference(impl, reference.layer_norm, x, weight, bias, tolerance=5e-3)
-
-
-@claim("layer_norm", rung=7, examples=8)
-@given(batch=BATCH, position=st.integers(2, 4), d_model=st.integers(2, 8), v=values())
+@given(batch=BATCH, position=st.integers(2, 4), d_model=SEVERAL, v=values())
 def test_layer_norm_any_layout(impl, batch, position, d_model, v):
     """How x lies in memory does not matter: it may come out of a transpose."""
     x, weight, bias = v.scattered(uneven(v, batch, position, d_model)), v.normal(d_model), v.normal(d_model)
     expect_reference(impl, reference.layer_norm, x, weight, bias)
-
-
-@claim("layer_norm", rung=8, examples=10)
-@given(batch=BATCH, position=st.integers(1, 3), d_model=st.integers(3, 8), v=values())
-def test_layer_norm_gradients(impl, batch, position, d_model, v):
-    """The gradients for x, weight and bias are right; that for x flows through the mean and the variance too."""
-    x, weight, bias = v.normal(batch, position, d_model), v.normal(d_model), v.normal(d_model)
-    x = x + torch.arange(d_model)  # far from constant: what a root does at 0 is not asked
-    cotangent = v.normal(batch, position, d_model)
-    expect_gradients(impl, reference.layer_norm, (x, weight, bias), cotangent, ["x", "weight", "bias"])
-
-
-@claim("layer_norm", rung=9, examples=12)
-@given(batch=BATCH, d_model=POWER_OF_TWO, dtype=HALF_DTYPES, scale=st.sampled_from([1.0, 300.0, 5000.0]), v=values())
-def test_layer_norm_half_precision(impl, batch, d_model, dtype, scale, v):
-    """float16 and bfloat16 come back as they came, and numbers in the thousands are no obstacle, though their squares are."""
-    x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
-    args = [tensor.to(dtype) for tensor in (x, weight, bias)]
-    expect_reference_in_half(impl, reference.layer_norm, *args, roundings=20)
 
 
 # --- gelu -------------------------------------------------------------------------------------------------------------
@@ -144,9 +91,9 @@ def test_gelu_tanh_form(impl, n, v):
 
 
 @claim("gelu", rung=2, examples=12)
-@given(axes=AXES_IN_FRONT, v=values())
+@given(axes=st.lists(st.integers(2, 4), min_size=1, max_size=4).map(tuple), v=values())
 def test_gelu_any_shape(impl, axes, v):
-    """x has any number of axes, from none on, and any layout in memory."""
+    """x has any number of axes, and any layout in memory."""
     expect_reference(impl, reference.gelu, v.scattered(v.normal(*axes, scale=2.0)))
 
 
@@ -155,20 +102,6 @@ def test_gelu_any_shape(impl, axes, v):
 def test_gelu_large_numbers(impl, n, size, v):
     """Large positive numbers come back as they are, large negative ones as 0, and none as NaN."""
     expect_reference(impl, reference.gelu, size * v.normal(n))
-
-
-@claim("gelu", rung=4, examples=10)
-@given(shape=st.tuples(BATCH, st.integers(2, 8)), v=values())
-def test_gelu_gradient(impl, shape, v):
-    """The gradient is that of x times its gate: both depend on x."""
-    expect_gradients(impl, reference.gelu, (v.normal(*shape, scale=2.0),), v.normal(*shape), ["x"])
-
-
-@claim("gelu", rung=5, examples=10)
-@given(shape=st.tuples(BATCH, st.integers(2, 8)), dtype=HALF_DTYPES, scale=st.sampled_from([2.0, 40.0]), v=values())
-def test_gelu_half_precision(impl, shape, dtype, scale, v):
-    """float16 and bfloat16 come back as they came, to their precision."""
-    expect_reference_in_half(impl, reference.gelu, v.normal(*shape, scale=scale).to(dtype), roundings=10)
 
 
 # --- mlp --------------------------------------------------------------------------------------------------------------
@@ -217,23 +150,6 @@ def test_mlp_tanh_form(impl, batch, d_model, d_ff, v):
     low = 0.1 * w_fc, 0.1 * b_fc - 2.7, w_proj.abs() + 1, torch.zeros(d_model)
     expect_reference(impl, reference.mlp, x, *low)
     expect_reference(impl, reference.mlp, x, w_fc, b_fc, w_proj, b_proj)
-
-
-@claim("mlp", rung=5, examples=10)
-@given(batch=BATCH, position=st.integers(1, 3), d_model=st.integers(1, 6), d_ff=st.integers(1, 12), v=values())
-def test_mlp_gradients(impl, batch, position, d_model, d_ff, v):
-    """The gradients for x and for all weights and biases are right."""
-    args = v.normal(batch, position, d_model), *mlp_weights(v, d_model, d_ff)
-    cotangent = v.normal(batch, position, d_model)
-    expect_gradients(impl, reference.mlp, args, cotangent, ["x", "w_fc", "b_fc", "w_proj", "b_proj"])
-
-
-@claim("mlp", rung=6, examples=10)
-@given(batch=BATCH, d_model=st.integers(1, 6), d_ff=st.integers(1, 12), dtype=HALF_DTYPES, v=values())
-def test_mlp_half_precision(impl, batch, d_model, d_ff, dtype, v):
-    """float16 and bfloat16 come back as they came, to their precision."""
-    args = v.normal(batch, 3, d_model), *mlp_weights(v, d_model, d_ff)
-    expect_reference_in_half(impl, reference.mlp, *(tensor.to(dtype) for tensor in args), roundings=25)
 
 
 # --- transformer_block ------------------------------------------------------------------------------------------------
@@ -324,23 +240,3 @@ def test_transformer_block_names_and_layout(impl, batch, position, n_head, d_hea
     names = [list(params)[number] for number in v.permutation(len(params))]
     params = {name: v.scattered(params[name]) for name in names}
     expect_reference(impl, reference.transformer_block, x, params, n_head)
-
-
-@claim("transformer_block", rung=8, examples=8)
-@given(batch=BATCH, position=st.integers(1, 4), n_head=HEADS, d_head=D_HEAD, v=values())
-def test_transformer_block_gradients(impl, batch, position, n_head, d_head, v):
-    """Gradients reach x along the residual stream and through both parts, and every parameter."""
-    d_model = n_head * d_head
-    x, params = uneven(v, batch, position, d_model) + torch.arange(d_model), block_params(v, d_model)
-    cotangent = v.normal(batch, position, d_model)
-    expect_gradients(impl, reference.transformer_block, (x, params, n_head), cotangent, ["x", *params])
-
-
-@claim("transformer_block", rung=9, examples=8)
-@given(batch=BATCH, position=st.integers(1, 4), n_head=HEADS, d_head=D_HEAD, dtype=HALF_DTYPES, v=values())
-def test_transformer_block_half_precision(impl, batch, position, n_head, d_head, dtype, v):
-    """float16 and bfloat16 come back as they came, to their precision."""
-    d_model = n_head * d_head
-    x, params = uneven(v, batch, position, d_model), block_params(v, d_model)
-    params = {name: tensor.to(dtype) for name, tensor in params.items()}
-    expect_reference_in_half(impl, reference.transformer_block, x.to(dtype), params, n_head, roundings=30)
