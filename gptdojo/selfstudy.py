@@ -54,7 +54,8 @@ def check_file(course: Course, path: Path, exercises: Sequence[Exercise] | None 
     except Stopped as error:
         raise CourseError(f"{path} does not run to its end: {error}") from None
     found = [exercise for exercise in course.exercises.values() if callable(loaded.namespace.get(exercise.name))]
-    wanted = found if exercises is None else exercises
+    # a name that is only imported is not the learner's answer
+    wanted = [exercise for exercise in found if exercise.is_defined_in(content)] if exercises is None else exercises
     if not wanted:
         problem = printable(f": {loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}") if loaded.notes else ""
         raise CourseError(f"{path} defines no exercise of this course{problem}")

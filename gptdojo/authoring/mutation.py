@@ -82,7 +82,10 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Variant:
-    """The code of one right variant: `source` defines it and the helpers of its file, in the module's `namespace`."""
+    """The code of one right variant.
+
+    `source` defines it and the helpers of its file; `namespace` holds what else its module defines.
+    """
 
     exercise: str
     name: str
@@ -100,7 +103,8 @@ def variants_of(exercise: Exercise) -> Iterator[Variant]:
             path, namespace = exercise.chapter.alternatives, vars(sys.modules[function.__module__])
         defined = exercise.name if name == "solution" else function.__name__
         source, imports = _closure(path.read_text(encoding="utf-8"), defined, namespace)
-        yield Variant(exercise.name, name, source, imports, namespace)
+        own = {defined for node in ast.parse(source).body for defined in _defines(node)}
+        yield Variant(exercise.name, name, source, imports, {k: v for k, v in namespace.items() if k not in own})
 
 
 def _closure(text: str, name: str, namespace: Mapping[str, Any]) -> tuple[str, str]:

@@ -77,6 +77,16 @@ def in_place_on_a_copy(logits, dim=-1):
 
 
 @alternative("softmax")
+def with_a_running_maximum(logits, dim=-1):
+    highest = torch.full_like(logits.select(dim, 0), -math.inf)
+    total = torch.zeros_like(highest)
+    for logit in logits.unbind(dim):
+        before, highest = highest, torch.maximum(highest, logit)
+        total = total * torch.exp(before - highest) + torch.exp(logit - highest)
+    return torch.exp(logits - highest.unsqueeze(dim)) / total.unsqueeze(dim)
+
+
+@alternative("softmax")
 def in_numpy(logits, dim=-1):
     z = logits.numpy()
     weights = np.exp(z - z.max(axis=dim, keepdims=True))

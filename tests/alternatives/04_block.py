@@ -28,6 +28,13 @@ def in_numpy(x, weight, bias, eps=1e-5):
 
 
 @alternative("layer_norm")
+def unbiased_variance_corrected(x, weight, bias, eps=1e-5):
+    d_model = x.shape[-1]
+    variance = x.var(dim=-1, keepdim=True) * (d_model - 1) / d_model
+    return (x - x.mean(dim=-1, keepdim=True)) / (variance + eps) ** 0.5 * weight + bias
+
+
+@alternative("layer_norm")
 def difference_of_squares(x, weight, bias, eps=1e-5):
     mean = x.mean(dim=-1, keepdim=True)
     variance = x.square().mean(dim=-1, keepdim=True) - mean.square()
@@ -265,6 +272,18 @@ def a_module_called_with_params(x, params, n_head):
             return x + self.mlp(self.ln_2(x))
 
     return torch.func.functional_call(Block().to(x.dtype), dict(params), (x,))
+
+
+@alternative("transformer_block")
+def torchs_encoder_layer(x, params, n_head):
+    d_model, d_ff = x.shape[-1], len(params["mlp.c_fc.bias"])
+    block = nn.TransformerEncoderLayer(d_model, n_head, d_ff, 0.0, nn.GELU("tanh"), batch_first=True, norm_first=True)
+    names = {"self_attn.in_proj_": "attn.c_attn.", "self_attn.out_proj.": "attn.c_proj.", "norm1.": "ln_1."}
+    names |= {"linear1.": "mlp.c_fc.", "linear2.": "mlp.c_proj.", "norm2.": "ln_2."}
+    block.load_state_dict(
+        {theirs + kind: params[ours + kind] for theirs, ours in names.items() for kind in ("weight", "bias")}
+    )
+    return block(x, src_mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]), is_causal=True)
 
 
 @alternative("transformer_block")

@@ -141,17 +141,16 @@ def test_a_huge_length_is_refused_before_anything_is_allocated():
 
 
 @pytest.mark.parametrize("item", [b"\x80", b"\x90", b"\xc0", b"\xa0"], ids=["maps", "lists", "nones", "texts"])
-def test_a_frame_of_tiny_items_costs_bounded_memory_and_time(item):
+def test_a_frame_of_tiny_items_costs_bounded_memory(item):
     rows = b"\xdd\x00\x02\x00\x00" + item * 2**17  # 131072 items in each of 100 rows
     body = b"\x81\xa1a\xdc\x00\x64" + rows * 100
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pipe() as (frames, write_fd):
         writer = threading.Thread(target=_write_all, args=(write_fd, framed(body)))
         writer.start()
         with pytest.raises(BadFrame, match="items"):
             frames.receive()
         writer.join()
-    assert time.thread_time() - start < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 

@@ -7,6 +7,7 @@ from gptdojo.authoring.mutation import Rewrite
 MODULES = {"torch", "F", "functional", "np", "math", "nn", "itertools", "functools"}
 SUMS = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "or_test", "and_test"}
 NOT_COMMUTATIVE = {"-", "/", "//", "%", "@"}
+SYMMETRIC = {".transpose", ".swapaxes", ".logical_and", ".logical_or", ".maximum", ".minimum"}
 POSITIONS = {"arange", "range", "tril", "triu", "tril_", "triu_", "narrow", "diagonal", "diag_embed", "roll"}
 PARTNERS = [
     ("q", "k", "v"), ("query", "key", "value"), ("queries", "keys", "values"), ("n_query", "n_key"), ("n_head", "d_head"),
@@ -82,7 +83,8 @@ class SwapNeighbors(Rewrite):
 
     def rewrites(self, node):
         if node.type in ("arglist", "subscriptlist", "testlist_comp", "testlist_star_expr", "testlist", "exprlist"):
-            if len(node.children) < 3 or code(node.children[1]) != ",":
+            called = node.parent.get_previous_sibling() if node.parent.type == "trailer" else None
+            if len(node.children) < 3 or code(node.children[1]) != "," or (called and code(called) in SYMMETRIC):
                 return
             parts, _ = separated(node)
             for index in range(len(parts) - 1):
@@ -163,7 +165,7 @@ class ShiftAValue(Rewrite):
 
     def rewrites(self, node):
         assigned = node.parent is not None and node.parent.type == "expr_stmt" and node is node.parent.children[-1]
-        if assigned and node.type in ("name", "arith_expr", "atom_expr"):
+        if assigned and (node.type in ("name", "arith_expr") or re.fullmatch(r"len\(.*\)|.*\]", code(node))):
             yield f"({code(node)}) + 1"
             yield f"({code(node)}) - 1"
 
@@ -190,7 +192,7 @@ class SwapPartners(Rewrite):
     """q for k, tril for triu, max for min."""
 
     def rewrites(self, node):
-        if node.type == "name":
+        if node.type == "name" and (node.parent is None or node.parent.type != "funcdef"):
             for group in PARTNERS:
                 if node.value in group:
                     yield from (other for other in group if other != node.value)

@@ -57,7 +57,7 @@ def test_layer_norm_each_position_alone(impl, axes, d_model, v):
 
 
 @claim("layer_norm", rung=4, examples=15)
-@given(batch=BATCH, d_model=st.integers(1, 8), scale=st.sampled_from([0.0, 3e-4, 1e-3, 3e-3]), v=values())
+@given(batch=BATCH, d_model=st.integers(2, 8), scale=st.sampled_from([0.0, 3e-4, 1e-3, 3e-3]), v=values())
 def test_layer_norm_tiny_variance(impl, batch, d_model, scale, v):
     """Where the variance is as small as eps, or 0, eps counts: 1e-5, added to the variance inside the root."""
     x, weight, bias = scale * uneven(v, batch, 3, d_model), v.normal(d_model), v.normal(d_model)
