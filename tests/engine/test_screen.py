@@ -56,7 +56,10 @@ def test_large_values_are_shown_short(value):
 
 
 def test_a_large_tensor_tells_its_shape_and_how_it_starts():
-    assert show(torch.arange(300.0).reshape(3, 100)) == "a tensor of shape (3, 100), its first row starts [0., 1., 2., 3., 4., 5.]"
+    assert (
+        show(torch.arange(300.0).reshape(3, 100))
+        == "a tensor of shape (3, 100), its first row starts [0., 1., 2., 3., 4., 5.]"
+    )
 
 
 def test_rows_of_a_matrix_stand_below_each_other():

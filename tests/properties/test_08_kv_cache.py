@@ -448,9 +448,7 @@ def test_forward_with_cache_one_past_the_context(impl, data, fits, excess):
     message = f"after the error the caches hold {lengths} positions, expected {held} in each as before the call"
     expect(lengths == [held] * gpt.n_layer, message, inputs=inputs, expected=[held] * gpt.n_layer, got=lengths)
     for cache, views in zip(caches, before, strict=True):
-        expect_close(
-            impl, cache.view(), views, inputs=inputs, what="after the error, what a cache holds", tolerance=0
-        )
+        expect_close(impl, cache.view(), views, inputs=inputs, what="after the error, what a cache holds", tolerance=0)
 
 
 # --- generate ---------------------------------------------------------------------------------------------------------
