@@ -15,7 +15,7 @@ PART = re.compile(r"^\*\*(Answer|A strong answer names|Follow-up|Wrong answer in
 
 @dataclass(frozen=True)
 class Card:
-    """One interview question. `identity` stays when the text changes; `points` are what a strong answer names."""
+    """One interview question. `identity` stays when the text changes; `points` are what a strong answer names, `text` is all of it."""
 
     identity: str
     kind: str
@@ -24,6 +24,7 @@ class Card:
     points: tuple[str, ...]
     follow_up: str
     wrong: str
+    text: str
 
     @property
     def chapter(self) -> int:
@@ -69,7 +70,7 @@ def _card(match: re.Match[str], path: Path) -> Card:
         raise fail("names no points of a strong answer")
     return Card(
         identity, kind["kind"], " ".join(summary["question"].split()), parts["Answer"], points, parts["Follow-up"],
-        parts.get("Wrong answer in circulation", ""),
+        parts.get("Wrong answer in circulation", ""), body,
     )  # fmt: skip
 
 

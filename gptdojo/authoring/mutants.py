@@ -49,8 +49,10 @@ def _digest_of_the_judge(exercise: Exercise) -> str:
     chapter = exercise.chapter
     course = chapter.course
     texts = [chapter.properties.read_text(encoding="utf-8"), repr((exercise.tolerance, exercise.forbids))]
-    texts += course.sources({*course.reference_before(chapter), *chapter.reference}).values()
-    texts += [path.read_text(encoding="utf-8") for path in sorted(course.root.glob("tests/strategies/*.py"))]
+    texts += course.sources(sorted({*course.reference_before(chapter), *chapter.reference})).values()
+    for path in sorted(course.root.glob("tests/strategies/*.py")):
+        if path.stem in texts[0]:
+            texts.append(path.read_text(encoding="utf-8"))
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 

@@ -121,24 +121,26 @@ def run(kind: str, content: bytes, skip: frozenset[str], *, module_name: str = "
     except NotASubmission as error:
         loaded.notes.append({"cell": "the file", "types": ["NotASubmission"], "message": str(error), "where": []})
         return loaded
-    if kind == "py":
-        _remember("<submission>", _text(content))
+    whole = _remember("submission", _text(content)) if kind == "py" else ""
     for name, label, source in cells:
         if name not in skip:
-            _run_cell(label, without_magics(source), loaded)
+            plain = without_magics(source)
+            _run_cell(label, whole or _remember(label, plain), plain, loaded)
     return loaded
 
 
-def _remember(filename: str, source: str) -> None:
-    """Keep a source, so that tracebacks can quote its lines."""
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+def _remember(label: str, source: str) -> str:
+    """Keep a source, so that tracebacks can quote its lines; return the name to compile it under, which no other has."""
+    lines = source.splitlines(keepends=True)
+    filename, number = f"<{label}>", 1
+    while filename in linecache.cache and linecache.getlines(filename) != lines:
+        number += 1
+        filename = f"<{label}, {number}>"
+    linecache.cache[filename] = (len(source), None, lines, filename)
+    return filename
 
 
-def _run_cell(label: str, source: str, loaded: Loaded) -> None:
-    filename = "<submission>"
-    if label != "the file":
-        filename = f"<{label}>"
-        _remember(filename, source)
+def _run_cell(label: str, filename: str, source: str, loaded: Loaded) -> None:
     quiet = io.StringIO()
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):

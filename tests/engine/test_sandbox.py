@@ -224,7 +224,7 @@ LIES = {
     "no number": (ANSWERS + "send({'op': 'return'})", "crashed"),
     "every reply twice": (ANSWERS + "send(reply(number, 0)); send(reply(number, 0))", "crashed"),
     "replies of earlier questions": (ANSWERS + "send(reply(number - 1))", "crashed"),
-    "a reply and then a call-back": (ANSWERS + "send(reply(number, 0)); send({'op': 'callback'})", "crashed"),
+    "a reply and then a call-back": (ANSWERS + "send(reply(number, 0)); send({'op': 'callback'})", "failed"),
     "call-backs without end": (
         ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout",
     ),
