@@ -1,6 +1,7 @@
 """Answers the grader's requests on the learner's functions and objects."""
 
 import builtins
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from .values import BadValue, ValueCodec
 Transport = Callable[[dict], dict]
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK_LINES = 12
+NUMBERED = re.compile(r", \d+>$")  # sources of one label are numbered; the learner wrote only one of them
 
 
 class Endpoint(ValueCodec):
@@ -195,7 +197,10 @@ def describe_exception(error: BaseException) -> dict:
         names, message = ["BadResult"], f"the result cannot be used: {message}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     learner = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    lines = [f"{frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300] for frame in learner]
+    lines = [
+        f"{NUMBERED.sub('>', frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300]
+        for frame in learner
+    ]
     return {"op": "raise", "types": names, "message": message, "where": lines[-MAX_TRACEBACK_LINES:]}
 
 

@@ -7,7 +7,7 @@ from gptdojo.authoring.mutation import Rewrite
 MODULES = {"torch", "F", "functional", "np", "math", "nn", "itertools", "functools"}
 SUMS = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "or_test", "and_test"}
 NOT_COMMUTATIVE = {"-", "/", "//", "%", "@"}
-SYMMETRIC = {".transpose", ".swapaxes", ".logical_and", ".logical_or", ".maximum", ".minimum"}
+SYMMETRIC = {"max", "min", ".transpose", ".swapaxes", ".logical_and", ".logical_or", ".maximum", ".minimum"}
 POSITIONS = {"arange", "range", "tril", "triu", "tril_", "triu_", "narrow", "diagonal", "diag_embed", "roll"}
 PARTNERS = [
     ("q", "k", "v"), ("query", "key", "value"), ("queries", "keys", "values"), ("n_query", "n_key"), ("n_head", "d_head"),
