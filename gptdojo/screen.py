@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .pictures import drawable, grid_picture, grid_text
+from .pictures.grid import drawable, grid_picture, grid_text
 from .report import ExerciseResult, Explanation, PropertyResult
 
 STYLES = {"passed": "green", "failed": "bold red", "not_run": "dim", "not_started": "yellow"}
@@ -70,6 +70,8 @@ def _case(failure: PropertyResult) -> RenderableType:
     table.add_row("what is wrong", Text(failure.message))
     case = failure.counterexample
     if case is not None:
+        if case.calls:
+            table.add_row("after these calls", Text("\n".join(case.calls)))
         for number, (name, value) in enumerate(case.inputs.items()):
             table.add_row("a small input" if number == 0 else "", _assigned(name, value))
         if case.expected is not None and not (case.grid and drawable(case.grid)):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from .running import run_command
+
 TOY = Path(__file__).parent / "toy_course"
 TIMEOUT = 3
 
@@ -127,9 +129,7 @@ def course_with(root):
 
 def gptdojo_grade(root, *arguments, **environment):
     command = [sys.executable, "-m", "gptdojo", "grade", *map(str, arguments), "--isolation", "none"]
-    return subprocess.run(
-        command, cwd=root, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
-    )  # fmt: skip
+    return run_command(command, cwd=root, env=os.environ | environment)
 
 
 @pytest.fixture(scope="session")
@@ -253,7 +253,7 @@ def test_a_failure_has_a_counterexample_and_a_name(of):
     assert entry["misconceptions"] == ["small_letters_only"]
     assert [claim["verdict"] for claim in entry["properties"]] == ["passed", "failed"]
     case = entry["properties"][1]["counterexample"]
-    assert case == {"inputs": {"text": "'A'"}, "expected": "1", "got": "0", "grid": None}
+    assert case == {"inputs": {"text": "'A'"}, "expected": "1", "got": "0", "grid": None, "calls": []}
 
 
 # What runs

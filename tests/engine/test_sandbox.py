@@ -27,6 +27,7 @@ from gptdojo.sandbox.promises import try_promises
 from gptdojo.worker import lockdown
 
 from .conftest import ROOT, TOY
+from .running import run_command
 
 HONEST = TOY / "solutions" / "01_words" / "words.py"
 NOBODY = 65534
@@ -416,12 +417,8 @@ def in_reach(command, *, uid=None, path=None, scratch):
     drop = [tools["setpriv"], "--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []
     environment = {"HOME": str(scratch), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
     inside = [*drop, tools["env"], f"PATH={path or os.environ['PATH']}", *command]
-    return subprocess.run(
+    return run_command(
         [tools["unshare"], "--mount", "/bin/sh", "-c", "\n".join([*lines, 'exec "$@"']), "sh", *inside],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
         cwd=scratch / "course",
         env=environment | {"PATH": os.environ["PATH"]},
     )
@@ -524,14 +521,7 @@ def test_grading_refuses_to_start_where_nothing_isolates(open_folder):
 def test_grading_refuses_an_isolation_that_cannot_reach_python(open_folder):
     if _closed_folder() is None:
         return  # everybody reaches it, and the test above grades with it
-    done = subprocess.run(
-        [*grade_command("--isolation", "uid")],
-        cwd=open_folder / "course",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_command(grade_command("--isolation", "uid"), cwd=open_folder / "course")
     assert done.returncode == 2
     assert "uid:" in done.stderr
 

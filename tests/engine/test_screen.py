@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from gptdojo.grading.output import table
-from gptdojo.pictures import MAX_SIDE, drawable, grid_picture, grid_text, marks
+from gptdojo.pictures.grid import MAX_SIDE, drawable, grid_picture, grid_text, marks
 from gptdojo.report import Counterexample, ExerciseResult, Explanation, PropertyResult, SubmissionResult
 from gptdojo.screen import exercise_html, exercise_screen
 from gptdojo.show import Raised, show

@@ -6,8 +6,9 @@ from html import escape
 from rich.table import Table
 from rich.text import Text
 
+from .picture import WIDTH
+
 MAX_SIDE = 22
-WIDTH = 78  # of a screen of 80 columns, with what is drawn indented by two
 SEEN, HIDDEN, LEAK, BLIND = "■", "·", "x", "o"
 LEGEND = {
     SEEN: ("sees", "green", "#2e7d32"),
@@ -36,7 +37,10 @@ def drawable(grid: dict) -> bool:
 def grid_text(grid: dict) -> Table:
     """Return the grid for a terminal; readable without color."""
     got = marks(grid["expected"], grid["got"])
-    titled = (("expected", _matrix(marks(grid["expected"], grid["expected"]), grid)), ("got", _matrix(got, grid)))
+    titled = (
+        ("expected", matrix_text(marks(grid["expected"], grid["expected"]), grid)),
+        ("got", matrix_text(got, grid)),
+    )
     table = Table.grid(padding=(0, 6, 0, 0))
     if 2 * max(len(line) for line in str(titled[1][1]).split("\n")) + 6 <= WIDTH:
         table.add_row(*(title for title, _ in titled))
@@ -53,7 +57,8 @@ def grid_text(grid: dict) -> Table:
     return outer
 
 
-def _matrix(rows: list[list[str]], grid: dict) -> Text:
+def matrix_text(rows: list[list[str]], grid: dict) -> Text:
+    """Return the marks of one matrix, rows and columns numbered; `grid` names them."""
     margin = max(6, len(grid["rows"]) + 1)
     left = " " * (margin + 3)
     text = Text(f"{left}{grid['columns']}\n{left}" + " ".join(f"{column:<2}" for column in range(len(rows[0]))) + "\n")
