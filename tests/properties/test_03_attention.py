@@ -1,7 +1,6 @@
 """Attention: who reads from whom, and how much."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from hypothesis import given
@@ -9,9 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import Grid, expect, expect_close, expect_reference
+from gptdojo.expect import expect_gradients, expect_kind, expect_reference
 from gptdojo.strategies import Values, values
 from reference import attention as reference
+from tests.strategies.influence import expect_influence, influence
 
 BATCH = st.integers(2, 3)
 ANY_BATCH = st.integers(1, 3)
@@ -42,56 +42,6 @@ def allowed_keys(v, shape: tuple[int, ...], at_least: int) -> Tensor:
     """A random mask in which each query may attend to `at_least` keys or more."""
     order = torch.rand(shape, generator=v.generator).argsort(dim=-1)
     return (order < at_least) | v.booleans(*shape)
-
-
-def result_of(impl, expected: Tensor, *args) -> Tensor:
-    """The learner's result, once its type, shape and finiteness are those of `expected`, whatever its values are."""
-    got = impl(*args)
-    inputs = impl.label(impl.name, args)
-    expect_close(impl, got, expected, inputs=inputs, dtype=torch.float32, tolerance=math.inf)
-    return got
-
-
-def influence(function: Callable[[Tensor], Tensor], tokens: Tensor, changed: Tensor) -> Tensor:
-    """How much each row of the output changes with each token, (batch, ..., row, token).
-
-    `tokens` has its positions on axis -2, and `changed` holds what to put in their place, one position at a time.
-    """
-    before = function(tokens)
-    columns = []
-    for j in range(tokens.shape[-2]):
-        other = tokens.clone()
-        other[..., j, :] = changed[..., j, :]
-        columns.append((function(other) - before).abs().amax(dim=-1))
-    return torch.stack(columns, dim=-1)
-
-
-def expect_influence(change: Tensor, expected: Tensor, allowed: Tensor, inputs: dict) -> None:
-    """Fail where a forbidden influence is felt, or where one that is plain to see in `expected` is not."""
-    felt = change > torch.where(allowed, 1e-6, 1e-5)
-    leaks, losses = felt & ~allowed, ~felt & (expected > 1e-2)
-    if not bool((leaks | losses).any()):
-        return
-    *where, query, key = (leaks if bool(leaks.any()) else losses).nonzero()[0].tolist()
-    grid = Grid(allowed[tuple(where)], felt[tuple(where)])
-    if bool(leaks.any()):
-        message = f"the result of query {query} changes with key {key}, which it may not see"
-    else:
-        message = f"the result of query {query} does not change with key {key}, which it may see"
-    expect(False, message, inputs=inputs, grid=grid)
-
-
-def expect_gradients(impl, oracle, args: tuple, cotangent: Tensor, wrt: dict[int, str]) -> None:
-    """Compare the gradients for the arguments at the places `wrt`, which are all tensors in front of others."""
-    exact = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
-    for i in wrt:
-        exact[i].requires_grad_()
-    expected = torch.autograd.grad(oracle(*exact), [exact[i] for i in wrt], cotangent.double())
-    _, got = impl.vjp(args, cotangent, wrt=tuple(wrt))
-    for name, ours, theirs in zip(wrt.values(), got, expected, strict=True):
-        inputs = impl.label(impl.name, args)
-        expect(ours is not None, f"no gradient reaches {name}: what is computed from it was cut off", inputs=inputs)
-        expect_close(impl, ours, theirs, inputs=inputs, what=f"the gradient for {name}", dtype=torch.float32)
 
 
 # scaled_dot_product_attention
@@ -152,7 +102,7 @@ def test_scaled_dot_product_attention_who_sees_whom(impl, batch, n_head, n_query
         return reference.scaled_dot_product_attention(q.double(), keys.double(), value.double(), mask)
 
     def learner(keys: Tensor) -> Tensor:
-        return result_of(impl, exact, q, keys, value, mask)
+        return expect_kind(impl, exact, q, keys, value, mask)
 
     exact = oracle(k)
     expected, change = influence(oracle, k, other), influence(learner, k, other)
@@ -195,7 +145,7 @@ def test_scaled_dot_product_attention_gradients(impl, batch, n_head, n_query, n_
     value, cotangent = v.normal(batch, n_head, n_key, d_value), v.normal(batch, n_head, n_query, d_value)
     mask = allowed_keys(v, (batch, 1, n_query, n_key), at_least=2)
     oracle = reference.scaled_dot_product_attention
-    expect_gradients(impl, oracle, (q, k, value, mask), cotangent, wrt={0: "q", 1: "k", 2: "v"})
+    expect_gradients(impl, oracle, (q, k, value, mask), cotangent, ["q", "k", "v"])
 
 
 # split_heads
@@ -236,7 +186,7 @@ def test_split_heads_gradient(impl, batch, n_position, n_head, d_head, v):
     """The gradient comes back to the channels that it belongs to."""
     x = v.normal(batch, n_position, n_head * d_head)
     cotangent = v.normal(batch, n_head, n_position, d_head)
-    expect_gradients(impl, reference.split_heads, (x, n_head), cotangent, wrt={0: "x"})
+    expect_gradients(impl, reference.split_heads, (x, n_head), cotangent, ["x"])
 
 
 # merge_heads
@@ -278,7 +228,7 @@ def test_merge_heads_gradient(impl, batch, n_head, n_position, d_head, v):
     """The gradient comes back to the heads that it belongs to."""
     x = v.normal(batch, n_head, n_position, d_head)
     cotangent = v.normal(batch, n_position, n_head * d_head)
-    expect_gradients(impl, reference.merge_heads, (x,), cotangent, wrt={0: "x"})
+    expect_gradients(impl, reference.merge_heads, (x,), cotangent, ["x"])
 
 
 # causal_self_attention
@@ -323,7 +273,7 @@ def test_causal_self_attention_who_sees_whom(impl, batch, n_position, n_head, d_
         return reference.causal_self_attention(tokens.double(), *weights64, n_head)
 
     def learner(tokens: Tensor) -> Tensor:
-        return result_of(impl, exact, tokens, *weights, n_head)
+        return expect_kind(impl, exact, tokens, *weights, n_head)
 
     exact = oracle(x)
     expected, change = influence(oracle, x, other), influence(learner, x, other)
@@ -368,8 +318,8 @@ def test_causal_self_attention_gradients(impl, batch, n_position, n_head, d_head
     d_model = n_head * d_head
     args = (v.normal(batch, n_position, d_model), *parameters(v, d_model), n_head)
     cotangent = v.normal(batch, n_position, d_model)
-    names = {0: "x", 1: "w_qkv", 2: "b_qkv", 3: "w_out", 4: "b_out"}
-    expect_gradients(impl, reference.causal_self_attention, args, cotangent, wrt=names)
+    names = ["x", "w_qkv", "b_qkv", "w_out", "b_out"]
+    expect_gradients(impl, reference.causal_self_attention, args, cotangent, names)
 
 
 @claim("causal_self_attention", rung=7, examples=1)

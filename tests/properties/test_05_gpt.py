@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import compare_kind, expect, expect_close, expect_raises, expect_reference, in_float64, tensors_in
+from gptdojo.comparing import compare_kind
+from gptdojo.expect import (
+    expect_close,
+    expect_gradients,
+    expect_raises,
+    expect_reference,
+)
 from gptdojo.implementation import Implementation
 from gptdojo.strategies import Values, values
 from reference import embedding, model
@@ -17,22 +23,6 @@ from tests.strategies.small_gpt import Params, random_params
 BATCH = st.integers(2, 3)
 N_POSITION = st.integers(2, 5)
 HALF_DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
-
-
-def expect_gradients(impl: Implementation, oracle, args: tuple, cotangent: Tensor, names: list[str]) -> None:
-    """Compare the gradients for all the floating tensors among the arguments, which are called `names`."""
-    exact = in_float64(args)
-    places, leaves = [], []
-    for place, tensor in enumerate(tensors_in(exact)):
-        if tensor.is_floating_point():
-            places.append(place)
-            leaves.append(tensor.requires_grad_())
-    expected = torch.autograd.grad(oracle(*exact), leaves, cotangent.double())
-    _, got = impl.vjp(args, cotangent, wrt=places)
-    inputs = impl.label(impl.name, args) | {"gradient of the result": cotangent}
-    for name, ours, theirs in zip(names, got, expected, strict=True):
-        expect(ours is not None, f"no gradient reaches {name}: what is computed from it was cut off", inputs=inputs)
-        expect_close(impl, ours, theirs, inputs=inputs, what=f"the gradient for {name}", dtype=torch.float32)
 
 
 # --- sinusoidal_positions ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Encoders, prefix models and decoders that read an encoder: who sees whom, and what is predicted."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import Grid, expect, expect_close, expect_reference
+from gptdojo.expect import expect, expect_close, expect_gradients, expect_kind, expect_reference
 from gptdojo.implementation import Implementation
 from gptdojo.strategies import Values, values
 from reference import encoder_decoder as reference
+from tests.strategies.influence import expect_influence, influence
 
 BATCH = st.integers(2, 3)
 ANY_BATCH = st.integers(1, 3)
@@ -32,58 +33,6 @@ def matrix(v: Values, rows: int, columns: int) -> Tensor:
 def some_real(v: Values, batch: int, n: int) -> Tensor:
     """Which positions hold a token: pads stand anywhere, and every row has a token or more."""
     return (torch.rand(batch, n, generator=v.generator).argsort(dim=-1) == 0) | v.booleans(batch, n)
-
-
-def influence(function: Callable[[Tensor], Tensor], tokens: Tensor, changed: Tensor) -> Tensor:
-    """How much each row of the output changes with each token, (batch, row, token)."""
-    before = function(tokens)
-    columns = []
-    for j in range(tokens.shape[1]):
-        other = tokens.clone()
-        other[:, j] = changed[:, j]
-        columns.append((function(other) - before).abs().amax(dim=-1))
-    return torch.stack(columns, dim=-1)
-
-
-def expect_influence(
-    change: Tensor, exact: Tensor, allowed: Tensor, rows: str, columns: str, inputs: Mapping[str, Any]
-) -> None:
-    """Fail where a forbidden influence is felt, or where one that is plain to see in `exact` is not."""
-    felt = change > torch.where(allowed, 1e-6, 1e-5)
-    leaks, losses = felt & ~allowed, ~felt & allowed & (exact > 1e-2)
-    for found, verdict in ((leaks, "changes"), (losses, "does not change")):
-        if bool(found.any()):
-            b, i, j = found.nonzero()[0].tolist()
-            message = f"the result at {rows} {i} {verdict} with {columns} {j}"
-            expect(False, message, inputs=inputs, grid=Grid(allowed[b], felt[b], rows=rows, columns=columns))
-
-
-def result_of(impl: Implementation, expected: Tensor, *args: Any) -> Tensor:
-    """The learner's result, once its type, shape and finiteness are those of `expected`, whatever its values are."""
-    got: Tensor = impl(*args)
-    expect_close(impl, got, expected, inputs=impl.label(impl.name, args), dtype=torch.float32, tolerance=math.inf)
-    return got
-
-
-def expect_gradients(impl: Implementation, oracle: Callable, args: tuple, cotangent: Tensor, names: list[str]) -> None:
-    """Compare the gradients for the floating arguments, called `names`, a mapping's in the order of its keys."""
-    exact: list[Any] = []
-    leaves: list[Tensor] = []
-    for arg in args:
-        if isinstance(arg, dict):
-            exact.append({key: tensor.double().requires_grad_() for key, tensor in arg.items()})
-            leaves += exact[-1].values()
-        elif isinstance(arg, Tensor) and arg.is_floating_point():
-            exact.append(arg.double().requires_grad_())
-            leaves.append(exact[-1])
-        else:
-            exact.append(arg)
-    expected = torch.autograd.grad(oracle(*exact), leaves, cotangent.double())
-    _, got = impl.vjp(args, cotangent, wrt=tuple(range(len(leaves))))
-    inputs = impl.label(impl.name, args)
-    for name, ours, theirs in zip(names, got, expected, strict=True):
-        expect(ours is not None, f"no gradient reaches {name}: what is computed from it was cut off", inputs=inputs)
-        expect_close(impl, ours, theirs, inputs=inputs, what=f"the gradient for {name}", dtype=torch.float32)
 
 
 # --- bidirectional_attention ------------------------------------------------------------------------------------------
@@ -116,12 +65,14 @@ def test_bidirectional_attention_who_sees_whom(impl, batch, n_position, n_head, 
         return reference.bidirectional_attention(tokens.double(), *weights64, n_head)
 
     def learner(tokens: Tensor) -> Tensor:
-        return result_of(impl, exact, tokens, *weights, n_head)
+        return expect_kind(impl, exact, tokens, *weights, n_head)
 
     exact = oracle(x)
     change, expected = influence(learner, x, other), influence(oracle, x, other)
     inputs = impl.label(impl.name, (x, *weights, n_head))
-    expect_influence(change, expected, torch.ones_like(change, dtype=torch.bool), "position", "token", inputs)
+    expect_influence(
+        change, expected, torch.ones_like(change, dtype=torch.bool), inputs, rows="position", columns="token"
+    )
 
 
 @claim("bidirectional_attention", rung=3, examples=15)
@@ -246,12 +197,14 @@ def test_cross_attention_every_source_token(impl, batch, n_target, n_source, n_h
         return reference.cross_attention(x.double(), source.double(), params64, n_head)
 
     def learner(source: Tensor) -> Tensor:
-        return result_of(impl, exact, x, source, params, n_head)
+        return expect_kind(impl, exact, x, source, params, n_head)
 
     exact = oracle(memory)
     change, expected = influence(learner, memory, other), influence(oracle, memory, other)
     inputs = impl.label(impl.name, (x, memory, params, n_head))
-    expect_influence(change, expected, torch.ones_like(change, dtype=torch.bool), "target", "source", inputs)
+    expect_influence(
+        change, expected, torch.ones_like(change, dtype=torch.bool), inputs, rows="target", columns="source"
+    )
 
 
 @claim("cross_attention", rung=3, examples=8)
@@ -267,13 +220,13 @@ def test_cross_attention_own_target_only(impl, batch, n_target, n_source, n_head
         return reference.cross_attention(target.double(), memory.double(), params64, n_head)
 
     def learner(target: Tensor) -> Tensor:
-        return result_of(impl, exact, target, memory, params, n_head)
+        return expect_kind(impl, exact, target, memory, params, n_head)
 
     exact = oracle(x)
     change, expected = influence(learner, x, other), influence(oracle, x, other)
     allowed = torch.eye(n_target, dtype=torch.bool).expand_as(change)
     inputs = impl.label(impl.name, (x, memory, params, n_head))
-    expect_influence(change, expected, allowed, "target", "target", inputs)
+    expect_influence(change, expected, allowed, inputs, rows="target", columns="target")
 
 
 @claim("cross_attention", rung=4, examples=15)
