@@ -74,6 +74,13 @@ def judged(exercise: Exercise, transport, variant: str) -> str:
     return json.dumps(record | {"seconds": 0}, indent=1)
 
 
+def verdicts(report: str) -> str:
+    """What a report says of a submission that answers differently each time."""
+    record = json.loads(report)
+    kept = {key: record[key] for key in ("exercise", "status", "score", "misconceptions")}
+    return json.dumps(kept | {"properties": [(row["property"], row["verdict"]) for row in record["properties"]]})
+
+
 def variants(chapter: Chapter, path: Path) -> list[tuple[Exercise, str]]:
     """The variants of one file, each with its exercise."""
     if path == chapter.solution:
@@ -104,7 +111,11 @@ def test_a_verdict_does_not_depend_on_where_the_code_runs(name, source):
         for exercise, variant in found:
             process.start_clock()
             across = judged(exercise, process, variant)
-            assert across == judged(exercise, LocalTransport(here.namespace), variant), f"{exercise.name}: {variant}"
+            local = judged(exercise, LocalTransport(here.namespace), variant)
+            if across != local and local != judged(exercise, LocalTransport(here.namespace), variant):
+                # it draws at random without a seed: the verdicts are the same, the numbers never are
+                across, local = verdicts(across), verdicts(local)
+            assert across == local, f"{exercise.name}: {variant}"
             assert (json.loads(across)["status"] == "passed") == (source != "misconceptions"), f"{variant}: {across}"
 
 
