@@ -1,4 +1,6 @@
-"""Gives properties their `impl` under plain pytest: the worked solution, then each alternative.
+"""Gives properties their `impl` under plain pytest: the worked solution, and each alternative among the slow tests.
+
+The content gate runs the same properties on every variant; here each is a test of its own, to look at one by name.
 
 Imports the engine only where a property is collected, since pytest loads plugins in every project.
 """
@@ -7,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known in every course."""
+    config.addinivalue_line("markers", "slow: takes long")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -19,8 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     exercise = find_course(Path(str(metafunc.definition.path)).parent).exercises[entry.exercise]
     variants = right_variants(exercise)
-    implementations = [as_implementation(exercise, variant) for variant in variants.values()]
-    metafunc.parametrize("impl", implementations, ids=list(variants), scope="session")
+    implementations = [
+        pytest.param(
+            as_implementation(exercise, variant), id=name, marks=[] if name == "solution" else pytest.mark.slow
+        )
+        for name, variant in variants.items()
+    ]
+    metafunc.parametrize("impl", implementations, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -189,7 +189,9 @@ def encode_tensor(tensor: Tensor, arguments: list[Tensor]) -> list:
     if tensor.numel() * tensor.element_size() > MAX_TENSOR_BYTES:
         raise BadValue(f"a tensor of shape {tuple(tensor.shape)} is larger than {MAX_TENSOR_BYTES >> 20} MiB")
     plain = tensor.detach().resolve_conj().resolve_neg()
-    data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+    # a clone, because one element expanded from another counts as contiguous, whatever its stride, and view refuses it
+    flat = plain.reshape(-1).clone(memory_format=torch.contiguous_format)
+    data = flat.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     storage = plain.untyped_storage().data_ptr()
     alias = next((i for i, other in enumerate(arguments) if other.untyped_storage().data_ptr() == storage), None)
     shares = alias if tensor.numel() else None
@@ -249,4 +251,6 @@ def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
         return tensor
     single = [1 if skip else size for size, skip in zip(shape, expanded, strict=True)]
     first = tensor[tuple(slice(0, 1) if skip else slice(None) for skip in expanded)]
-    return torch.empty_strided(single, strides, dtype=tensor.dtype).copy_(first).expand(shape)
+    # zeros, not whatever memory held, lie between the elements: who reads there gets the same on every machine
+    memory = torch.zeros(extent, dtype=tensor.dtype)
+    return memory.as_strided(single, strides).copy_(first).expand(shape)
