@@ -12,7 +12,11 @@ from pathlib import Path
 MARKER = "course.md"
 # repetitions are bounded: the time that a hostile text takes grows with its length only
 DEFINITION = rb"(?:def|class)\s{1,50}NAME\b|(?:^|\\n|[\n\"])NAME\s{0,50}(?::[^=\n]{0,200})?=(?!=)"
+CLASS_COURSE = "course"  # where a class folder keeps its course
+CLASS_SEED = "class_seed.txt"  # what makes a folder that of a class
 PACKAGED = Path(__file__).parent / "_course"
+if not PACKAGED.is_dir():  # an editable install carries the course that it lies in
+    PACKAGED = Path(__file__).parents[1]
 EXERCISE_KEYS = {"points", "minutes", "difficulty", "asked", "tolerance", "forbids", "hints"}
 CHAPTER_KEYS = {"title", "track", "reference", "demonstrations", "exercises"}
 
@@ -34,6 +38,7 @@ class Exercise:
     tolerance: float
     forbids: tuple[str, ...]
     hints: tuple[str, ...]
+    track: str
 
     def is_defined_in(self, content: bytes) -> bool:
         """Say whether a text may define it; in a notebook, newlines are written as a backslash and an n."""
@@ -104,7 +109,7 @@ class Chapter:
 
     @property
     def track(self) -> str:
-        """core or deep."""
+        """core or deep; an exercise may say otherwise for itself."""
         return self.toml["track"]
 
     @property
@@ -122,11 +127,11 @@ class Chapter:
         """The exercises of the chapter by name, in the order of the notebook."""
         found = {}
         for name, row in self.toml["exercises"].items():
-            if row.keys() != EXERCISE_KEYS:
+            if row.keys() - {"track"} != EXERCISE_KEYS:
                 raise CourseError(
                     f"exercise {name} of {self.name} has the keys {sorted(row)}, expected {sorted(EXERCISE_KEYS)}"
                 )
-            row = row | {"forbids": tuple(row["forbids"]), "hints": tuple(row["hints"])}
+            row = {"track": self.track} | row | {"forbids": tuple(row["forbids"]), "hints": tuple(row["hints"])}
             found[name] = Exercise(name=name, chapter=self, **row)
         return found
 
@@ -209,12 +214,13 @@ class Course:
 
 
 def find_course(start: Path | None = None) -> Course:
-    """Return the course of the nearest folder upward that holds course.md, else the copy inside the wheel.
+    """Return the course of the nearest folder upward that holds course.md, else the one that the package carries.
 
-    Raises CourseError where there is neither.
+    A class folder holds its course in `course/`. Raises CourseError where there is none.
     """
     start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
+    for parent in (start, *start.parents):
+        folder = parent / CLASS_COURSE if (parent / CLASS_SEED).exists() else parent
         if (folder / MARKER).is_file() and (folder / "solutions").is_dir():
             return Course(folder)
     if (PACKAGED / MARKER).is_file():

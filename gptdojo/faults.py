@@ -6,12 +6,13 @@ from typing import Any
 
 @dataclass
 class Evidence:
-    """What a failure can show: the inputs, and what was expected and got."""
+    """What a failure can show: the inputs, what was expected and got, and the calls that led there."""
 
     inputs: dict[str, Any] = field(default_factory=dict)
     expected: Any = None
     got: Any = None
     grid: Any = None
+    calls: list[str] = field(default_factory=list)
 
 
 class Mismatch(AssertionError):

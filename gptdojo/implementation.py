@@ -59,13 +59,14 @@ class Session(ValueCodec):
     ended: bool = False
 
     def call(
-        self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **grad: Any
+        self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, forbids: Sequence[str], **more: Any
     ) -> dict:
         """Send a call and return its reply, whose `value` and `gradients` are decoded."""
         message = {
             "op": "call", "handle": handle, "name": name, "forbids": list(forbids),
             "args": self.encode(tuple(args)), "kwargs": self.encode(dict(kwargs)),
-            "wrt": list(grad.get("wrt", ())), "cotangents": self.encode(list(grad.get("cotangents", ()))),
+            "wrt": list(more.get("wrt", ())), "cotangents": self.encode(list(more.get("cotangents", ()))),
+            "measures": bool(more.get("measures")),
         }  # fmt: skip
         self.grievance = None
         self.exchanges += 1
@@ -95,6 +96,7 @@ class Session(ValueCodec):
             "gradients": gradients,
             "changed": changed,
             "forbidden": _texts(reply["forbidden"]),
+            "largest": _size(reply["largest"]),
         }
 
     def answer(self, message: dict) -> dict:
@@ -166,6 +168,12 @@ def _texts(values: Any) -> tuple[str, ...]:
     return tuple(_text(value) for value in values[:20])
 
 
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise BadValue("expected a size")
+    return value
+
+
 class Implementation:
     """One exercise of a learner's. Calling it calls the learner's function, with copies of the arguments."""
 
@@ -210,16 +218,24 @@ class Implementation:
         reply = self._call(None, self.name, args, {}, wrt=wrt, cotangents=given)
         return reply["value"], reply["gradients"]
 
+    def measured(self, *args: Any) -> tuple[Any, int]:
+        """Return the result, and how many elements the largest tensor holds that the call made; the arguments do not count.
+
+        An observation from inside the learner's process: what torch's operators return, which code can hide from.
+        """
+        reply = self._call(None, self.name, args, {}, measures=True)
+        return reply["value"], reply["largest"]
+
     def label(self, method: str, args: Sequence) -> dict[str, Any]:
         """Return the arguments by name, as the solution's signature has them."""
         names = list(self.parameters.get(method, ()))
         names += [f"argument {number + 1}" for number in range(len(names), len(args))]
         return dict(zip(names, args, strict=False))
 
-    def _call(self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, **grad: Any) -> dict:
+    def _call(self, handle: int | None, name: str, args: Sequence, kwargs: Mapping, **more: Any) -> dict:
         method = name if handle is not None or name in self.parameters else "__init__"
         evidence = Evidence(inputs=self.label(method, args) | dict(kwargs))
-        reply = self._session.call(handle, name, args, kwargs, self.forbids, **grad)
+        reply = self._session.call(handle, name, args, kwargs, self.forbids, **more)
         if reply["op"] == "raise":
             raise LearnerError(reply["types"], reply["message"], reply["where"], evidence)
         if reply["forbidden"]:

@@ -60,7 +60,7 @@ class _Record:
                 body(*args, **kwargs)
             except (AssertionError, ImplementationFault) as error:
                 if self.last is None:
-                    self.last_exchange = self.impl.exchanges + SHRINK_EXCHANGES
+                    self.last_exchange = self.impl.exchanges + getattr(body, "shrink_exchanges", SHRINK_EXCHANGES)
                 self.last = error
                 raise
             except HypothesisException:
@@ -177,9 +177,9 @@ def _result(entry: Property, error: BaseException | None) -> PropertyResult:
 
 def counterexample(evidence: Evidence) -> Counterexample | None:
     """Return evidence as text; None where there is nothing to show."""
-    if not evidence.inputs and evidence.expected is None and evidence.got is None and evidence.grid is None:
-        return None
     same = evidence.expected is None and evidence.got is None
+    if not evidence.inputs and not evidence.calls and same and evidence.grid is None:
+        return None
     grid = evidence.grid
     drawn = None
     if isinstance(grid, Grid):
@@ -190,4 +190,5 @@ def counterexample(evidence: Evidence) -> Counterexample | None:
         None if same else show(evidence.expected),
         None if same else show(evidence.got),
         drawn,
+        list(evidence.calls),
     )

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_data_path
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path, user_data_path
 
-from .course import Course
+from .course import Course, CourseError
 from .report import ExerciseResult
 
 FORMAT = 1
+PATIENCE = 10.0  # seconds to wait for another process that is writing; it takes milliseconds
 
 
 @dataclass
@@ -80,6 +82,43 @@ def _write(state: dict[str, Any]) -> None:
         raise
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes from changing the state meanwhile; where nothing can be locked, go on without."""
+    lock = FileLock(user_cache_path("gptdojo", appauthor=False) / "state.lock")
+    with suppress(OSError, Timeout):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def part(course: Course, name: str) -> dict[str, Any]:
+    """Return what is kept under `name` beside the exercises of a course; changing it saves nothing."""
+    saved = _read()["courses"].get(course.name, {}).get(name, {})
+    return saved if isinstance(saved, dict) else {}
+
+
+@contextmanager
+def updating_part(course: Course, name: str) -> Iterator[dict[str, Any]]:
+    """Yield what is kept under `name` beside the exercises, and save what the block made of it.
+
+    What others keep stays as it is, and a block that raises changes nothing. Raises CourseError where nothing can be saved.
+    """
+    with _alone():
+        state = _read()
+        parts = state["courses"].setdefault(course.name, {})
+        if not isinstance(parts.get(name, {}), dict):
+            parts[f"unreadable {name}"] = parts.pop(name)
+        yield parts.setdefault(name, {})
+        try:
+            _write(state)
+        except OSError as error:
+            raise CourseError(f"{state_file()} cannot be written: {error.strerror or error}") from None
+
+
 def records(course: Course) -> dict[str, Record]:
     """Return the record of every exercise of a course."""
     saved = _read()["courses"].get(course.name, {}).get("exercises", {})
@@ -89,16 +128,15 @@ def records(course: Course) -> dict[str, Record]:
 @contextmanager
 def updating(course: Course) -> Iterator[dict[str, Record]]:
     """Yield the records and save what the block made of them; where nothing can be saved, nothing is."""
-    current = records(course)
-    yield current
-    try:
-        state = _read()
-        state["courses"].setdefault(course.name, {})["exercises"] = {
-            name: asdict(record) for name, record in current.items() if record != Record()
-        }
-        _write(state)
-    except OSError:
-        pass  # a read-only home must not cost the learner the feedback
+    with _alone():
+        current = records(course)
+        yield current
+        with suppress(OSError):  # a read-only home must not cost the learner the feedback
+            state = _read()
+            state["courses"].setdefault(course.name, {})["exercises"] = {
+                name: asdict(record) for name, record in current.items() if record != Record()
+            }
+            _write(state)
 
 
 def note(course: Course, result: ExerciseResult) -> None:

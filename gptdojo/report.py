@@ -12,12 +12,16 @@ FORMAT = 1
 
 @dataclass
 class Counterexample:
-    """A failing case as text, each value as short as it can be read; `grid` holds two boolean matrices as rows."""
+    """A failing case as text, each value as short as it can be read.
+
+    `grid` holds two boolean matrices as rows, `calls` the calls that led to the failure, a line of Python each.
+    """
 
     inputs: dict[str, str] = field(default_factory=dict)
     expected: str | None = None
     got: str | None = None
     grid: dict[str, Any] | None = None
+    calls: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -88,6 +92,11 @@ class SubmissionResult:
     def max_score(self) -> float:
         """Points that could be won."""
         return round(sum(result.max_score for result in self.exercises), 6)
+
+    @property
+    def grader_failed(self) -> bool:
+        """Whether some verdict is missing because the grader failed."""
+        return any(result.status == "grader_error" for result in self.exercises)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the JSON report."""

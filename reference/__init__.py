@@ -1,9 +1,7 @@
 """A GPT to study: one small module a concept, in the order of the chapters, each importing only earlier ones.
-
 The first line of each module says its chapter. The path through: next_token, mask, attention, block, model, sampling,
 kv_cache, generation; what comes after changes one thing each. At work: `python -m reference.train`, then `python -m
-reference.generate "Once"`. Nothing is imported before it is asked for, so later modules may be absent.
-"""
+reference.generate "Once"`. Nothing is imported before it is asked for, so later modules may be absent."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,34 +1,27 @@
 """The shape of a GPT, and the published sizes of GPT-2 and GPT-3 (chapter 5)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from reference.shapes import expect
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """What determines the shape of every parameter.
-
-    Raises ValueError unless each is at least 1 and n_head divides d_model.
-
+    """What determines the shape of every parameter. Raises ValueError unless all are >= 1 and n_head divides d_model.
     >>> GPTConfig(n_layer=12, n_head=12, d_model=768, n_ctx=1024).d_head
-    64
-    """
+    64"""
 
     n_layer: int
     n_head: int
     d_model: int
-    n_ctx: int
-    """How many positions the model can tell apart: its context."""
-    vocab_size: int = 50257
-    """256 bytes, 50,000 merges and <|endoftext|>."""
+    n_ctx: int  # how many positions the model can tell apart: its context
+    vocab_size: int = 50257  # 256 bytes, 50,000 merges and <|endoftext|>
 
     def __post_init__(self) -> None:
-        """Refuse sizes of which no GPT can be built."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"expected {field.name} to be an integer of at least 1, got {value!r}")
-        if self.d_model % self.n_head:
-            raise ValueError(f"expected n_head to divide d_model, got n_head {self.n_head} and d_model {self.d_model}")
+        for name, value in vars(self).items():
+            expect(isinstance(value, int) and value >= 1, f"{name} to be an integer of at least 1", f"{value!r}")
+        n_head, d_model = self.n_head, self.d_model
+        expect(d_model % n_head == 0, "n_head to divide d_model", f"n_head {n_head} and d_model {d_model}")
 
     @property
     def d_head(self) -> int:
@@ -60,18 +53,16 @@ GPT3 = {
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """One row of the tables of the GPT-3 paper (Brown et al. 2020, 2005.14165), as printed."""
+    """One row of Table 2.1 of the GPT-3 paper (Brown et al. 2020, 2005.14165), as printed, and of Table D.1."""
 
     n_params: str
-    """Table 2.1."""
     n_layer: int
     d_model: int
     n_head: int
     d_head: int
     batch_tokens: float
     learning_rate: float
-    millions: int
-    """Millions of parameters in Table D.1, rounded to tens in the larger models."""
+    millions: int  # of parameters in Table D.1, rounded to tens in the larger models
 
 
 GPT3_PRINTED = {
@@ -91,22 +82,14 @@ as wide, so 16 heads of 128, and 12850 million is d_model 5120. GPT3 has these."
 
 def count_parameters(config: GPTConfig) -> int:
     """How many numbers are learned. The output head is the token embedding once more, and adds none.
-
     >>> count_parameters(GPT2["gpt2"])
-    124439808
-    """
-    d_model = config.d_model
-    embeddings = (config.vocab_size + config.n_ctx) * d_model
-    return embeddings + config.n_layer * parameters_per_block(d_model) + 2 * d_model  # and the final layer norm
+    124439808"""
+    embeddings = (config.vocab_size + config.n_ctx) * config.d_model
+    return embeddings + config.n_layer * parameters_per_block(config.d_model) + 2 * config.d_model  # the final norm's 2
 
 
 def parameters_per_block(d_model: int) -> int:
-    """12 d_model^2 + 13 d_model, whatever the number of heads.
-
+    """Whatever the number of heads: attention has 4 d_model^2 + 4 d_model, the MLP 8 and 5, the layer norms 0 and 4.
     >>> parameters_per_block(768)
-    7087872
-    """
-    attention = 4 * d_model**2 + 4 * d_model  # q, k, v and the projection back
-    mlp = 8 * d_model**2 + 5 * d_model  # four times as wide inside
-    layer_norms = 2 * 2 * d_model
-    return attention + mlp + layer_norms
+    7087872"""
+    return 12 * d_model**2 + 13 * d_model

@@ -1,18 +1,13 @@
 """The other two families: encoders that see everything, and decoders that read an encoder's output (chapter 6).
-
-What tells them from GPT is who sees whom and what is predicted; the attention is the same.
-"""
-
-from collections.abc import Mapping
+What tells them from GPT is who sees whom and what is predicted; the attention is the same."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from reference.attention import causal_self_attention, merge_heads, scaled_dot_product_attention, split_heads
 from reference.mask import causal_mask
 from reference.next_token import cross_entropy
-from reference.shapes import Bool, Float, Int
+from reference.shapes import Bool, Float, Hidden, IsToken, Logits, Params, Tensor, Tokens, expect
 
 
 def bidirectional(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -21,19 +16,16 @@ def bidirectional(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def bidirectional_attention(
-    x: Float[Tensor, "batch position d_model"],
+    x: Hidden,
     w_qkv: Float[Tensor, "3*d_model d_model"],
     b_qkv: Float[Tensor, " 3*d_model"],
     w_out: Float[Tensor, "d_model d_model"],
     b_out: Float[Tensor, " d_model"],
     n_head: int,
-    is_token: Bool[Tensor, "batch position"] | None = None,
-) -> Float[Tensor, "batch position d_model"]:
-    """Self-attention of an encoder: every position sees every real token, later ones too.
-
-    `is_token` is False at padding, which nobody sees; None means no padding. The rows of `w_qkv` are those of q, k, v.
-    Source: Devlin et al. 2018 (1810.04805), section 3.
-    """
+    is_token: IsToken | None = None,
+) -> Hidden:
+    """Self-attention of an encoder: every position sees every token, later ones too, but padding (`is_token` False).
+    The rows of `w_qkv` are those of q, then k, then v. Source: Devlin et al. 2018 (1810.04805), section 3."""
     mask = None if is_token is None else is_token[:, None, None, :]  # (batch, head, query, key)
     return causal_self_attention(
         x, w_qkv, b_qkv, w_out, b_out, n_head, lambda _, q, k, v: scaled_dot_product_attention(q, k, v, mask)
@@ -42,31 +34,23 @@ def bidirectional_attention(
 
 def prefix_lm_mask(n_prefix: int, n_position: int) -> Bool[Tensor, "n_position n_position"]:
     """Everyone sees the whole prefix; after it, each position also sees itself and what came before.
-
-    Raises ValueError unless 0 <= n_prefix <= n_position and there is a position. Source: Raffel et al. 2019
-    (1910.10683), section 3.2.1.
-
+    ValueError unless 0 <= n_prefix <= n_position >= 1. Source: Raffel et al. 2019 (1910.10683), section 3.2.1.
     >>> prefix_lm_mask(2, 3).int().tolist()
-    [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
-    """
-    if not 0 <= n_prefix <= n_position:
-        raise ValueError(f"expected n_prefix from 0 to n_position {n_position}, got {n_prefix}")
+    [[1, 1, 0], [1, 1, 0], [1, 1, 1]]"""
+    expect(0 <= n_prefix <= n_position, f"n_prefix from 0 to n_position {n_position}", n_prefix)
     return causal_mask(n_position, n_position) | (torch.arange(n_position) < n_prefix)
 
 
 def cross_attention(
     x: Float[Tensor, "batch target d_model"],
     memory: Float[Tensor, "batch source d_model"],
-    params: Mapping[str, Float[Tensor, "..."]],
+    params: Params,
     n_head: int,
     is_token: Bool[Tensor, "batch source"] | None = None,
 ) -> Float[Tensor, "batch target d_model"]:
     """Queries from the decoder's `x`, keys and values from the encoder's output `memory`; no causal mask.
-
-    `params` has q_attn.weight (d_model, d_model), c_attn.weight (2*d_model, d_model) with rows of k, then v,
-    c_proj.weight (d_model, d_model), and a .bias for each. `is_token` is False where `memory` is padding.
-    Source: Vaswani et al. 2017 (1706.03762), section 3.2.3.
-    """
+    `params` has .weight and .bias of q_attn, c_attn (2*d_model, d_model; rows of k, then v) and c_proj. `is_token` is
+    False where `memory` is padding. Source: Vaswani et al. 2017 (1706.03762), section 3.2.3."""
     q = F.linear(x, params["q_attn.weight"], params["q_attn.bias"])
     k, v = F.linear(memory, params["c_attn.weight"], params["c_attn.bias"]).chunk(2, dim=-1)
     mask = None if is_token is None else is_token[:, None, None, :]
@@ -75,21 +59,12 @@ def cross_attention(
 
 
 def corrupt_for_mlm(
-    tokens: Int[Tensor, "batch position"],
-    maskable: Bool[Tensor, "batch position"],
-    mask_token: int,
-    vocab_size: int,
-    generator: torch.Generator,
-    rate: float = 0.15,
-) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
-    """Spoil some tokens to be guessed: what the encoder reads, and which positions were chosen.
-
-    Each maskable position is chosen with probability `rate`, on its own. Of those chosen 80 % become `mask_token`,
-    10 % a token drawn from the whole vocabulary, and 10 % stay as they are. Raises ValueError unless 0 <= rate <= 1.
-    Source: Devlin et al. 2018 (1810.04805), section 3.1.
-    """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"expected a rate from 0 to 1, got {rate}")
+    tokens: Tokens, maskable: IsToken, mask_token: int, vocab_size: int, generator: torch.Generator, rate: float = 0.15
+) -> tuple[Tokens, IsToken]:
+    """What the encoder reads, with some tokens spoiled to be guessed, and which positions: each maskable one is chosen
+    with probability `rate`. Of those 80 % become `mask_token`, 10 % a token drawn from the whole vocabulary, 10 % stay.
+    Raises ValueError unless 0 <= rate <= 1. Source: Devlin et al. 2018 (1810.04805), section 3.1."""
+    expect(0 <= rate <= 1, "a rate from 0 to 1", rate)
     chosen = maskable & (torch.rand(tokens.shape, generator=generator) < rate)
     lot = torch.rand(tokens.shape, generator=generator)
     drawn = torch.randint(vocab_size, tokens.shape, generator=generator)
@@ -97,15 +72,8 @@ def corrupt_for_mlm(
     return torch.where(chosen & (lot >= 0.9), drawn, corrupted), chosen
 
 
-def mlm_loss(
-    logits: Float[Tensor, "batch position vocab"],
-    tokens: Int[Tensor, "batch position"],
-    chosen: Bool[Tensor, "batch position"],
-) -> Float[Tensor, ""]:
-    """The mean of -log P(original token), in nats, over the chosen positions; a position predicts itself, not the next.
-
-    Raises ValueError if none was chosen.
-    """
+def mlm_loss(logits: Logits, tokens: Tokens, chosen: IsToken) -> Float[Tensor, ""]:
+    """The mean of -log P(original token at the position itself), in nats, over the chosen ones; ValueError if none."""
     if not chosen.any():
         raise ValueError("got no chosen position: the mean of nothing is not a number")
     return cross_entropy(logits[chosen], tokens[chosen])

@@ -1,31 +1,20 @@
 """Exact attention, tile by tile, with a softmax that is corrected as it goes (chapter 13).
-
 No tensor of all queries by all keys ever exists; the operations are as many as before. Sources: Milakov and Gimelshein
-2018 (online softmax, 1805.02867); Dao et al. 2022 (FlashAttention, 2205.14135), algorithm 1.
-"""
+2018 (online softmax, 1805.02867); Dao et al. 2022 (FlashAttention, 2205.14135), algorithm 1."""
 
 import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from reference.attention import Attend
-from reference.shapes import Bool, Float
+from reference.attention import Attend, Keys, Mask, Output, Queries, Values
+from reference.shapes import Float, Tensor, expect
 
-Queries = Float[Tensor, "batch head query d_head"]
-Keys = Float[Tensor, "batch head key d_head"]
-Values = Float[Tensor, "batch head key d_value"]
-Output = Float[Tensor, "batch head query d_value"]
-Tile = Callable[[slice, slice], Tensor | None]
-"""The part of the mask for some queries and some keys; None allows all."""
+Tile = Callable[[slice, slice], Tensor | None]  # the part of the mask for some queries and keys; None allows all
 
 
 def online_softmax(scores: Float[Tensor, "*batch key"], block_size: int) -> Float[Tensor, "*batch key"]:
-    """Softmax over the last dimension whose normalizer is found in one pass over blocks of `block_size` scores.
-
-    A row of nothing but -inf gets zeros.
-    """
+    """Softmax whose normalizer is found in one pass over blocks of scores; a row of nothing but -inf gets zeros."""
     top = scores.new_full((*scores.shape[:-1], 1), -math.inf)
     total = torch.zeros_like(top)
     for block in scores.split(block_size, dim=-1):
@@ -34,14 +23,7 @@ def online_softmax(scores: Float[Tensor, "*batch key"], block_size: int) -> Floa
     return _exp_below(scores, top) / total.masked_fill(total == 0, 1.0)
 
 
-def flash_attention(
-    q: Queries,
-    k: Keys,
-    v: Values,
-    block_query: int,
-    block_key: int,
-    mask: Bool[Tensor, "#batch #head #query #key"] | None = None,
-) -> Output:
+def flash_attention(q: Queries, k: Keys, v: Values, block_query: int, block_key: int, mask: Mask = None) -> Output:
     """`scaled_dot_product_attention`, holding at most block_query x block_key scores a head."""
 
     def tile(queries: slice, keys: slice) -> Tensor | None:
@@ -54,13 +36,9 @@ def flash_attention(
 
 
 def flash_attention_causal(q: Queries, k: Keys, v: Values, block_query: int, block_key: int) -> Output:
-    """Causal attention, queries being the last positions; tiles wholly in the future are not computed.
-
-    Raises ValueError unless 1 <= query <= key.
-    """
+    """Causal attention, queries last; tiles wholly in the future are skipped. ValueError unless 1 <= query <= key."""
     past = k.shape[-2] - q.shape[-2]
-    if past < 0 or q.shape[-2] < 1:
-        raise ValueError(f"expected 1 <= query <= key, got {q.shape[-2]} and {k.shape[-2]}")
+    expect(past >= 0 and q.shape[-2] >= 1, "1 <= query <= key", q.shape[-2], k.shape[-2])
 
     def tile(queries: slice, keys: slice) -> Tensor:
         position = torch.arange(queries.start, queries.stop, device=q.device) + past
@@ -78,21 +56,18 @@ def _flash(
     q: Queries, k: Keys, v: Values, block_query: int, block_key: int, tile: Tile, n_visible: Callable[[int], int]
 ) -> Output:
     """Loop over tiles; `n_visible` says how many keys the query of an index can see at most."""
-    if block_query < 1 or block_key < 1:
-        raise ValueError(f"expected blocks of at least 1, got {block_query} and {block_key}")
+    expect(block_query >= 1 and block_key >= 1, "blocks of at least 1", block_query, block_key)
     wide = torch.promote_types(q.dtype, torch.float32)  # sums over many tiles
     outputs = []
     for start in range(0, q.shape[-2], block_query):
         queries = slice(start, min(start + block_query, q.shape[-2]))
         q_block = q[..., queries, :] / math.sqrt(q.shape[-1])
         top = q_block.new_full((*q_block.shape[:-1], 1), -math.inf, dtype=wide)
-        total = torch.zeros_like(top)
-        output = torch.zeros(*q_block.shape[:-1], v.shape[-1], dtype=wide, device=q.device)
+        total, output = torch.zeros_like(top), top.new_zeros(*q_block.shape[:-1], v.shape[-1])
         for first_key in range(0, n_visible(queries.stop - 1), block_key):
             keys = slice(first_key, min(first_key + block_key, k.shape[-2]))
             scores = (q_block @ k[..., keys, :].transpose(-2, -1)).to(wide)
-            allowed = tile(queries, keys)
-            if allowed is not None:
+            if (allowed := tile(queries, keys)) is not None:
                 scores = scores.masked_fill(~allowed, -math.inf)
             top, correction, weights = _rescale(top, scores)
             total = total * correction + weights.sum(dim=-1, keepdim=True)

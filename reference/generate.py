@@ -10,6 +10,7 @@ from reference.batched_generation import sample_tokens
 from reference.generation import cached_forward
 from reference.model import GPT
 from reference.sampling import process_logits, sample
+from reference.shapes import expect
 from reference.tokenizer import Tokenizer
 from reference.train import DEFAULT_FOLDER
 from reference.weights import find_checkpoint
@@ -19,16 +20,12 @@ def stream_text(
     model: GPT, tokenizer: Tokenizer, prompt: str, n_new: int, generator: torch.Generator, **settings: float | None
 ) -> Iterator[str]:
     """The text after the prompt, piece by piece, never half a character; stops early at the end-of-text token.
-
-    `settings` are those of `process_logits`. Raises ValueError if the prompt is empty, or past the context.
-    """
+    `settings` are those of `process_logits`. Raises ValueError if the prompt is empty, or past the context."""
     tokens = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long)
-    if not tokens.shape[1]:
-        raise ValueError("expected a prompt of at least one token, got an empty text")
-    if tokens.shape[1] + n_new - 1 > model.config.n_ctx:
-        raise ValueError(
-            f"got a prompt of {tokens.shape[1]} tokens and {n_new} to generate, the context is {model.config.n_ctx}"
-        )
+    n_prompt, n_ctx = tokens.shape[1], model.config.n_ctx
+    expect(n_prompt, "a prompt of at least one token", "an empty text")
+    if n_prompt + n_new - 1 > n_ctx:
+        raise ValueError(f"got a prompt of {n_prompt} tokens and {n_new} to generate, the context is {n_ctx}")
 
     def choose(logits: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         return sample(process_logits(logits, seen, **settings), generator)  # type: ignore[arg-type]
@@ -59,9 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(prompt, end="", flush=True)
         for piece in stream_text(model, tokenizer, prompt, n_new, torch.Generator().manual_seed(seed), **given):
             print(piece, end="", flush=True)
+        print()
     except (OSError, ImportError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    print()
 
 
 if __name__ == "__main__":

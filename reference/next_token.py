@@ -1,18 +1,12 @@
 """Predict the next token: from logits to probabilities, loss and perplexity (chapter 1).
+A language model is P(w_1..w_T) = product of P(w_t | w_1..w_{t-1}). Logarithms are natural: losses are in nats."""
 
-A language model is P(w_1..w_T) = product of P(w_t | w_1..w_{t-1}). Logarithms are natural: losses are in nats.
-"""
-
-from torch import Tensor
-
-from reference.shapes import Float, Int
+from reference.shapes import Float, Int, Logits, Tensor, Tokens, expect
 
 
 def softmax(logits: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*shape"]:
-    """Positive numbers that sum to 1 along `dim`, in the ratios exp(logit); large logits stay finite.
-
-    Logits of -inf get probability 0. Source: Goodfellow et al. 2016 (Deep Learning), section 4.1.
-    """
+    """Positive numbers that sum to 1 along `dim`, in the ratios exp(logit); large logits stay finite, -inf gets 0.
+    Source: Goodfellow et al. 2016 (Deep Learning), section 4.1."""
     weights = (logits - logits.amax(dim=dim, keepdim=True)).exp()  # the shift cancels, and exp never overflows
     return weights / weights.sum(dim=dim, keepdim=True)
 
@@ -23,17 +17,11 @@ def log_softmax(logits: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor,
     return shifted - shifted.exp().sum(dim=dim, keepdim=True).log()
 
 
-def shift_targets(
-    tokens: Int[Tensor, "batch position"],
-) -> tuple[Int[Tensor, "batch position-1"], Int[Tensor, "batch position-1"]]:
+def shift_targets(tokens: Tokens) -> tuple[Int[Tensor, "batch position-1"], Int[Tensor, "batch position-1"]]:
     """What to feed and what to predict: all tokens but the last, and at each of them the one that comes next.
-
-    Raises ValueError unless there are at least two positions.
-    """
-    if tokens.ndim != 2 or tokens.shape[1] < 2:
-        raise ValueError(
-            f"expected tokens of shape (batch, position), at least two positions, got {tuple(tokens.shape)}"
-        )
+    Raises ValueError unless there are at least two positions."""
+    valid = tokens.ndim == 2 and tokens.shape[1] >= 2
+    expect(valid, "tokens of shape (batch, position), at least two positions", tokens.shape)
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -41,11 +29,8 @@ def cross_entropy(
     logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"], ignore_index: int = -100
 ) -> Float[Tensor, ""]:
     """The mean of -log P(target), in nats, over the targets that are not `ignore_index`.
-
-    Raises ValueError if shapes differ, if a target is outside the vocabulary, or if there is nothing to count.
-    """
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(f"expected targets of shape {tuple(logits.shape[:-1])}, got {tuple(targets.shape)}")
+    Raises ValueError if shapes differ, if a target is outside the vocabulary, or if there is nothing to count."""
+    expect(targets.shape == logits.shape[:-1], f"targets of shape {tuple(logits.shape[:-1])}", targets.shape)
     counted = targets != ignore_index
     if not counted.any():
         raise ValueError("got no target to count: every one is ignore_index, and the mean of nothing is not a number")
@@ -55,27 +40,18 @@ def cross_entropy(
     return -log_softmax(logits[counted]).gather(-1, wanted[:, None]).mean()
 
 
-def sequence_log_prob(
-    logits: Float[Tensor, "batch position vocab"], tokens: Int[Tensor, "batch position"]
-) -> Float[Tensor, " batch"]:
+def sequence_log_prob(logits: Logits, tokens: Tokens) -> Float[Tensor, " batch"]:
     """log P(w_2..w_T | w_1) of each row, in nats; `logits` are what a model returns when it is fed `tokens`.
-
-    The logits at a position are about the token after it, so the last ones are about none of these tokens and the
-    first token is given. Raises ValueError if the shapes differ.
-    """
-    if logits.shape[:-1] != tokens.shape:
-        raise ValueError(f"expected tokens of shape {tuple(logits.shape[:-1])}, got {tuple(tokens.shape)}")
-    log_probs = log_softmax(logits[:, :-1])
-    return log_probs.gather(-1, tokens[:, 1:, None]).squeeze(-1).sum(dim=-1)
+    Logits are about the token after their position: the last are not used. Raises ValueError if shapes differ."""
+    expect(tokens.shape == logits.shape[:-1], f"tokens of shape {tuple(logits.shape[:-1])}", tokens.shape)
+    return log_softmax(logits[:, :-1]).gather(-1, tokens[:, 1:, None]).squeeze(-1).sum(dim=-1)
 
 
 def perplexity(log_probs: Float[Tensor, " text"], n_tokens: Int[Tensor, " text"]) -> Float[Tensor, ""]:
     """exp(-mean log-probability of a token) over all texts, given each one's total in nats and its number of tokens.
-
     Tokens weigh equally, so a long text counts more. Raises ValueError unless there is at least one token.
-    Source: Jelinek et al. 1977 (Perplexity, a measure of the difficulty of speech recognition tasks).
-    """
+    Source: Jelinek et al. 1977 (Perplexity, a measure of the difficulty of speech recognition tasks)."""
     total = n_tokens.sum()
-    if n_tokens.shape != log_probs.shape or (n_tokens < 0).any() or total < 1:
-        raise ValueError(f"expected one count a text and a token or more, got {n_tokens.tolist()}")
+    valid = n_tokens.shape == log_probs.shape and (n_tokens >= 0).all() and total >= 1
+    expect(valid, "one count a text and a token or more", n_tokens.tolist())
     return (-log_probs.sum() / total).exp()

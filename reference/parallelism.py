@@ -1,16 +1,12 @@
 """One model on several processes: split the matrices, or split the batch (chapter 20).
+`all_reduce` takes a tensor, returns the sum over all processes. Source: Shoeybi et al. 2019 (1909.08053), section 3."""
 
-`all_reduce` takes a tensor and returns the sum of those that all processes gave. Source of the tensor-parallel layers:
-Shoeybi et al. 2019 (Megatron-LM, 1909.08053), section 3.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from reference.block import gelu
-from reference.shapes import Float
+from reference.shapes import Float, Params, Tensor
 
 AllReduce = Callable[[Tensor], Tensor]
 
@@ -33,24 +29,18 @@ def row_parallel_linear(
 
 
 def tensor_parallel_mlp(
-    x: Float[Tensor, "*batch d_model"], params: Mapping[str, Float[Tensor, "..."]], all_reduce: AllReduce
+    x: Float[Tensor, "*batch d_model"], params: Params, all_reduce: AllReduce
 ) -> Float[Tensor, "*batch d_model"]:
-    """GPT-2's MLP with its inner channels spread over the processes, and a single all-reduce.
-
-    `params` has this process's c_fc.weight (d_ff_here, d_model), c_fc.bias, c_proj.weight (d_model, d_ff_here), and the
-    whole c_proj.bias.
-    """
+    """GPT-2's MLP with its inner channels spread over the processes, and a single all-reduce. `params` has this one's
+    c_fc.weight (d_ff_here, d_model), c_fc.bias, c_proj.weight (d_model, d_ff_here), and the whole c_proj.bias."""
     inner = gelu(column_parallel_linear(x, params["c_fc.weight"], params["c_fc.bias"]))
     return row_parallel_linear(inner, params["c_proj.weight"], params["c_proj.bias"], all_reduce)
 
 
 def average_gradients(
-    gradients: Mapping[str, Float[Tensor, "..."]], n_token: Float[Tensor, ""], all_reduce: AllReduce
+    gradients: Params, n_token: Float[Tensor, ""], all_reduce: AllReduce
 ) -> dict[str, Float[Tensor, "..."]]:
-    """The gradient of the mean loss over the tokens of all processes.
-
-    `gradients` are those of the mean over this process's `n_token` tokens: processes weigh by their tokens, which need
-    not be equally many.
-    """
+    """The gradient of the mean loss over the tokens of all processes, which need not have equally many: `gradients`
+    are those of the mean over this process's `n_token` tokens."""
     total = all_reduce(n_token)
     return {name: all_reduce(gradient * n_token) / total for name, gradient in gradients.items()}

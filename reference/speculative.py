@@ -1,32 +1,26 @@
 """A small model drafts, the large one checks several tokens in one pass, and the distribution is its own (chapter 14).
-
-Sources: Leviathan et al. 2022 (2211.17192), algorithm 1; Chen et al. 2023 (2302.01318).
-"""
+Sources: Leviathan et al. 2022 (2211.17192), algorithm 1; Chen et al. 2023 (2302.01318)."""
 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from reference.generation import Forward
 from reference.next_token import softmax
-from reference.shapes import Float
+from reference.shapes import Float, Tensor
 from reference.smaller_cache import Cache, remember
 
-Draw = Callable[[Float[Tensor, " vocab"]], int]
-"""Draws a token from probabilities."""
+Draw = Callable[[Float[Tensor, " vocab"]], int]  # draws a token from probabilities
 
 
 class CachedModel:
-    """A model that remembers what it was fed, one sequence."""
+    """A model that remembers len tokens in `caches`, one a layer; `forward` takes the next (1, new), gives logits."""
 
     def __init__(self, model: Callable[..., Tensor], caches: Sequence[Cache]) -> None:
-        """Remember in `caches`, one a layer. `forward` takes tokens (1, new), returns logits (1, new, vocab)."""
         self._caches = caches
         self.forward: Forward = remember(model, caches)
 
     def __len__(self) -> int:
-        """How many tokens it remembers."""
         return len(self._caches[0])
 
     def crop(self, length: int) -> None:
@@ -38,11 +32,9 @@ class CachedModel:
 def accept_or_resample(
     p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"], token: int, uniform: float, draw: Draw
 ) -> tuple[bool, int]:
-    """Keep a `token` drawn from the draft's `q` if uniform < p/q there; else draw from max(p - q, 0), scaled to sum to 1.
-
-    `uniform` is a number from [0, 1). Either way the token is distributed as the target's `p`. Returns whether the
-    draft was kept, and the token. Source: Leviathan et al., section 2.3.
-    """
+    """Keep a `token` drawn from the draft's `q` if uniform < p/q there, else draw from max(p - q, 0), made to sum to 1:
+    it is distributed as the target's `p`. `uniform` is from [0, 1). Returns whether the draft was kept, and the token.
+    Source: Leviathan et al., section 2.3."""
     if uniform * q[token] < p[token]:
         return True, token
     excess = (p - q).clamp(min=0)
@@ -59,11 +51,9 @@ def speculative_step(
     to_probs: Callable[[Tensor], Tensor] = softmax,
 ) -> list[int]:
     """The next 1 to gamma + 1 tokens after `tokens`, at the cost of one pass of the target.
-
     Both models are fed what they do not remember of `tokens` yet. The draft proposes `gamma` tokens, the target judges
     all of them at once; the first one refused is replaced, and if none is, one more is drawn from the target.
-    Afterwards neither remembers a refused token. `to_probs` makes probabilities of logits (..., vocab).
-    """
+    Afterwards neither remembers a refused token. `to_probs` makes probabilities of logits (..., vocab)."""
     drafted: list[int] = []
     proposed: list[Tensor] = []
     for _ in range(gamma):
@@ -95,10 +85,7 @@ def speculative_generate(
     draw: Draw,
     to_probs: Callable[[Tensor], Tensor] = softmax,
 ) -> list[int]:
-    """The prompt and `n_new` tokens, distributed as if the target had drawn each; see `speculative_step`.
-
-    Near the end fewer are drafted, so that nothing is fed past the last token but one.
-    """
+    """The prompt and `n_new` tokens, distributed as if the target had drawn each; fewer are drafted near the end."""
     tokens = list(prompt)
     while (missing := len(prompt) + n_new - len(tokens)) > 0:
         tokens += speculative_step(target, draft, tokens, min(gamma, missing - 1), uniform, draw, to_probs)

@@ -1,7 +1,5 @@
 """Byte-level BPE: from text to tokens and back (chapter 15).
-
-Sources: Sennrich et al. 2015 (1508.07909), section 3.2; Radford et al. 2019 (GPT-2 report), section 2.2.
-"""
+Sources: Sennrich et al. 2015 (1508.07909), section 3.2; Radford et al. 2019 (GPT-2 report), section 2.2."""
 
 import codecs
 import json
@@ -14,19 +12,18 @@ from functools import cache, lru_cache
 from itertools import groupby, pairwise
 from pathlib import Path
 
+from reference.shapes import expect
+
 Pair = tuple[int, int]
 END = "<|endoftext|>"
 
 
 def train_bpe(words: Iterable[bytes], n_merges: int) -> list[Pair]:
     """The merges learned from words: again and again the most frequent pair of neighbors becomes one token.
-
     A byte is the token of its value; merge i makes token 256 + i. Pairs never span words; among equally frequent ones
     the lowest pair of tokens goes first. Fewer merges come back if there are no pairs left.
-
     >>> train_bpe([b"aab", b"aab", b"b"], 2)
-    [(97, 97), (256, 98)]
-    """
+    [(97, 97), (256, 98)]"""
     weights = Counter(words)
     pieces = {word: list(word) for word in weights}
     counts: Counter[Pair] = Counter()
@@ -55,25 +52,24 @@ def train_bpe(words: Iterable[bytes], n_merges: int) -> list[Pair]:
 
 def bpe_encode(word: bytes, merges: Sequence[Pair]) -> list[int]:
     """The tokens of a word: of all pairs in it, the one learned first is merged, everywhere, until none was learned.
-
     >>> bpe_encode(b"aaab", [(97, 97), (256, 98)])
-    [256, 97, 98]
-    """
-    return _encode(list(word), {pair: 256 + i for i, pair in enumerate(merges)})
+    [256, 97, 98]"""
+    return _encode(word, {pair: 256 + i for i, pair in enumerate(merges)})
 
 
 def bpe_decode(tokens: Iterable[int], merges: Sequence[Pair]) -> bytes:
     """The bytes that tokens stand for. Raises ValueError for a token that is neither a byte nor a merge."""
-    meaning = [bytes([value]) for value in range(256)]
+    meaning = {value: bytes([value]) for value in range(256)}
     for left, right in merges:
-        meaning.append(meaning[left] + meaning[right])
+        meaning[len(meaning)] = meaning[left] + meaning[right]
     try:
-        return b"".join([meaning[token] if token >= 0 else meaning[len(meaning)] for token in tokens])
-    except IndexError:
-        raise ValueError(f"expected tokens from 0 to {len(meaning) - 1}") from None
+        return b"".join(meaning[int(token)] for token in tokens)
+    except KeyError as error:
+        raise ValueError(f"expected tokens from 0 to {len(meaning) - 1}, got {error}") from None
 
 
-def _encode(tokens: list[int], learned: Mapping[Pair, int]) -> list[int]:
+def _encode(word: bytes, learned: Mapping[Pair, int]) -> list[int]:
+    tokens = list(word)
     while len(tokens) > 1:
         best = min(pairwise(tokens), key=lambda pair: learned.get(pair, sys.maxsize))
         if best not in learned:
@@ -104,10 +100,7 @@ _TO_BYTE = dict(zip(_SPELLING, _ORDER, strict=True))
 @cache
 def word_pattern() -> re.Pattern[str]:
     r"""GPT-2's way to cut text into words: contractions, letters, digits, the rest; a space goes with what follows.
-
-    The original needs \p{L} and \p{N}, which the standard `re` lacks: the ranges come from `unicodedata`, so that no
-    further package is needed, and Python's Unicode version decides about the newest letters.
-    """
+    The original needs \p{L} and \p{N}, which the standard `re` lacks: here the ranges come from `unicodedata`."""
 
     def ranges(first: str) -> str:
         categories = ((code, unicodedata.category(chr(code))[0] == first) for code in range(sys.maxunicode + 1))
@@ -116,22 +109,18 @@ def word_pattern() -> re.Pattern[str]:
 
     letter, number = ranges("L"), ranges("N")
     space = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # re's \s has four more: \x1c to \x1f
-    return re.compile(
-        rf"'s|'t|'re|'ve|'m|'ll|'d| ?[{letter}]+| ?[{number}]+| ?[^{space}{letter}{number}]+"
-        rf"|[{space}]+(?![^{space}])|[{space}]+"
-    )
+    words = rf"'s|'t|'re|'ve|'m|'ll|'d| ?[{letter}]+| ?[{number}]+| ?[^{space}{letter}{number}]+"
+    return re.compile(rf"{words}|[{space}]+(?![^{space}])|[{space}]+")
 
 
 class Tokenizer:
-    """GPT-2's tokenizer: cuts text into words, then merges within each; any text comes back as it was.
-
+    """GPT-2's tokenizer, of len tokens: cuts text into words, then merges within each; any text comes back as it was.
+    `merges` are of bytes in GPT-2's order; `vocab` numbers the spelled tokens, by default as GPT-2 does.
     >>> tokenizer = Tokenizer.train("low lower lowest " * 3, vocab_size=260)
     >>> tokenizer.decode(tokenizer.encode("lower \u2713"))
-    'lower \u2713'
-    """
+    'lower \u2713'"""
 
     def __init__(self, merges: Sequence[Pair], vocab: Mapping[str, int] | None = None) -> None:
-        """`merges` are of bytes in GPT-2's order; `vocab` numbers the spelled tokens, by default as GPT-2 does."""
         spelled = list(_SPELLING)
         for left, right in merges:
             spelled.append(spelled[left] + spelled[right])
@@ -145,14 +134,13 @@ class Tokenizer:
             self._meaning[self.end] = END.encode()
         ids = [self.vocab[token] for token in spelled]
         learned = {pair: 256 + i for i, pair in enumerate(merges)}
-        self._encode_word = lru_cache(2**16)(lambda word: [ids[token] for token in _encode(list(word), learned)])
+        self._encode_word = lru_cache(2**16)(lambda word: [ids[token] for token in _encode(word, learned)])
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> "Tokenizer":
         """Learn vocab_size - 257 merges: there are 256 bytes and END. Raises ValueError if that is negative."""
-        if vocab_size < 257:
-            raise ValueError(f"expected a vocab_size of at least 257 (bytes and {END}), got {vocab_size}")
-        return cls(train_bpe((_ranks(word) for part in text.split(END) for word in _words(part)), vocab_size - 257))
+        expect(vocab_size >= 257, f"a vocab_size of at least 257 (bytes and {END})", vocab_size)
+        return cls(train_bpe((word for part in text.split(END) for word in _words(part)), vocab_size - 257))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
@@ -161,14 +149,13 @@ class Tokenizer:
         lines = (Path(folder) / "merges.txt").read_text(encoding="utf-8").split("\n")
         token_of = {char: i for i, char in enumerate(_SPELLING)}
         merges: list[Pair] = []
-        for line in lines[1:] if lines[0].startswith("#version") else lines:
-            if line:
-                try:
-                    left, right = line.split(" ")
-                    merges.append((token_of[left], token_of[right]))
-                except (KeyError, ValueError):
-                    raise ValueError(f"{folder}/merges.txt: expected two tokens made before, got {line!r}") from None
-                token_of[left + right] = 255 + len(merges)
+        for line in filter(None, lines[1:] if lines[0].startswith("#version") else lines):
+            try:
+                left, right = line.split(" ")
+                merges.append((token_of[left], token_of[right]))
+            except (KeyError, ValueError):
+                raise ValueError(f"{folder}/merges.txt: expected two tokens made before, got {line!r}") from None
+            token_of[left + right] = 255 + len(merges)
         return cls(merges, vocab)
 
     def save(self, folder: str | Path) -> None:
@@ -178,7 +165,6 @@ class Tokenizer:
         (Path(folder) / "vocab.json").write_text(json.dumps(self.vocab, ensure_ascii=False), encoding="utf-8")
 
     def __len__(self) -> int:
-        """How many tokens there are."""
         return len(self.vocab)
 
     def encode(self, text: str) -> list[int]:
@@ -187,7 +173,7 @@ class Tokenizer:
         for i, part in enumerate([text] if self.end is None else text.split(END)):
             tokens += [self.end] if i and self.end is not None else []
             for word in _words(part):
-                tokens += self._encode_word(_ranks(word))
+                tokens += self._encode_word(word)
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -198,16 +184,12 @@ class Tokenizer:
         """Text as soon as its characters are complete: a character of several tokens comes with the last of them."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for token in tokens:
-            if token not in self._meaning:
-                raise ValueError(f"expected tokens of this vocabulary of {len(self)}, got {token}")
+            expect(token in self._meaning, f"tokens of this vocabulary of {len(self)}", token)
             yield decoder.decode(self._meaning[token])
         yield decoder.decode(b"", final=True)
 
 
-def _words(text: str) -> list[str]:
-    return word_pattern().findall(text)
-
-
-def _ranks(word: str) -> bytes:
-    """A word's bytes, each as its rank in GPT-2's order; ties between pairs are then broken as GPT-2's trainers do."""
-    return word.encode("utf-8", errors="surrogatepass").translate(_TO_RANK)
+def _words(text: str) -> list[bytes]:
+    """The words' bytes, each as its rank in GPT-2's order: ties between pairs are then broken as in GPT-2."""
+    words = word_pattern().findall(text)
+    return [word.encode("utf-8", errors="surrogatepass").translate(_TO_RANK) for word in words]

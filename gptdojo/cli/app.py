@@ -8,7 +8,22 @@ from rich.text import Text
 
 from gptdojo.course import CourseError
 
-from . import build, check, doctor, grade, hint, status
+from . import (
+    bughunt,
+    build,
+    check,
+    doctor,
+    export,
+    grade,
+    hint,
+    init,
+    interview,
+    solution,
+    status,
+    study,
+    watch,
+    writetest,
+)
 
 app = typer.Typer(
     help="Learn by building, and find out whether you got it right.",
@@ -19,10 +34,18 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(status.status)
 app.command("check")(check.check)
+app.command("watch")(watch.watch)
 app.command("hint")(hint.hint)
+app.command("solution")(solution.solution)
+app.command("study")(study.study)
+app.command("interview")(interview.interview)
+app.command("bughunt")(bughunt.bughunt)
+app.command("writetest")(writetest.writetest)
 app.command("build")(build.build)
 app.command("grade")(grade.grade)
 app.command("doctor")(doctor.doctor)
+app.add_typer(export.app, name="export")
+app.command("init")(init.init)
 
 
 def main() -> None:

@@ -25,14 +25,15 @@ def check(
     course = find_course()
     console = Console()
     failed = False
-    for path, exercises in _targets(course, what):
+    for path, exercises in targets(course, what):
         checked = check_file(course, path, exercises)
-        _show(console, checked.results, checked.notes)
+        show(console, checked.results, checked.notes)
         failed = failed or any(_counts(result, what) for result in checked.results)
     raise typer.Exit(1 if failed else 0)
 
 
-def _targets(course: Course, what: str | None) -> list[tuple[Path, Sequence[Exercise] | None]]:
+def targets(course: Course, what: str | None) -> list[tuple[Path, Sequence[Exercise] | None]]:
+    """Return the files that `what` names, each with the exercises to look for; None: those that it defines."""
     if what is None:
         chapters = [chapter for chapter in course.chapters.values() if chapter.notebook.is_file()]
         if not chapters:
@@ -67,7 +68,7 @@ def _counts(result: ExerciseResult, what: str | None) -> bool:
     return result.status != "passed" and not (what is None and result.status == "not_started")
 
 
-def _show(console: Console, results: Sequence[ExerciseResult], notes: Sequence[dict]) -> None:
+def show(console: Console, results: Sequence[ExerciseResult], notes: Sequence[dict]) -> None:
     """Print a line for each exercise, and the whole screen of the first that fails."""
     broken = [result for result in results if result.status not in ("passed", "not_started")]
     started = [result for result in results if result.status != "not_started"]

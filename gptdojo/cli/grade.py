@@ -1,21 +1,24 @@
 """`gptdojo grade`: grade submissions."""
 
-import json
-import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
 from rich.text import Text
 
 from gptdojo.course import Course, CourseError, find_course
-from gptdojo.report import SubmissionResult
-from gptdojo.screen import exercise_screen
-from gptdojo.text import printable
+from gptdojo.grading.feedback import Feedback
+from gptdojo.grading.formats import FORMATS
+from gptdojo.grading.run import PoolLost
+
+if TYPE_CHECKING:
+    from gptdojo.grading.formats.graded import Graded
+
+    from .batch import Batch
 
 
 class Isolation(StrEnum):
@@ -27,77 +30,95 @@ class Isolation(StrEnum):
     none = "none"
 
 
-class Format(StrEnum):
-    """The forms of a report."""
-
-    json = "json"
+Form = StrEnum("Form", {name: name for name in FORMATS})  # type: ignore[misc]
+FORM_HELP = "the form of the report, may be repeated; " + "; ".join(
+    f"{name}: {form.description}" for name, form in FORMATS.items()
+)
 
 
 def grade(
     paths: Annotated[list[Path], typer.Argument(help="files, folders, or nbgrader's submitted/LEARNER/CHAPTER/")],
     exercise: Annotated[list[str] | None, typer.Option(help="grade only this exercise (may be repeated)")] = None,
-    seed: Annotated[int, typer.Option(help="every random choice derives from it")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="every random choice derives from it; that of the class, or 0, if left out")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="how many submissions at once")] = 1,
+    cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="a dask scheduler whose workers grade")] = None,
     isolation: Annotated[Isolation, typer.Option(help="what a submission runs in")] = Isolation.auto,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds an exercise may take")] = 20.0,
     memory: Annotated[int, typer.Option(min=1024, help="MiB of address space a submission may use")] = 4096,
-    out: Annotated[str | None, typer.Option(help="a folder for the report, or - for standard output")] = None,
-    format: Annotated[list[Format] | None, typer.Option(help="the form of the report")] = None,  # noqa: A002
+    feedback: Annotated[
+        Feedback, typer.Option(help="what learners see in html and gradescope: everything, names of claims, or points")
+    ] = Feedback.full,
+    out: Annotated[str | None, typer.Option(help="a folder for the results, or - for standard output")] = None,
+    format: Annotated[list[Form] | None, typer.Option(help=FORM_HELP)] = None,  # noqa: A002
+    resume: Annotated[
+        bool, typer.Option("--resume", help="keep what --out holds; grade what is missing or changed")
+    ] = False,
 ) -> None:
     """Grade submissions, each in a process of its own.
 
-    Exit status 0 when every submission was graded, 2 for bad arguments, 3 when the grader itself failed on any.
+    Exit status 0 when every submission was graded, 2 for bad arguments, 3 when the grader itself failed on any, 130 when it was
+    stopped.
     """
+    from .batch import Batch
+
     course = find_course()
-    only = _known(course, exercise or [])
-    quiet = out == "-"
-    from gptdojo.grading.collect import collect
-    from gptdojo.sandbox import Unavailable, choose
-    from gptdojo.sandbox.zygote import prepare
-
+    formats = tuple(dict.fromkeys(map(str, format or ()))) or (("json",) if out is not None else ())
+    _check_output(out, formats, resume)
+    batch = Batch(
+        course=course,
+        paths=paths,
+        only=_known(course, exercise or []),
+        seed=_class_seed(course) if seed is None else seed,
+        jobs=jobs,
+        cluster=cluster,
+        isolation=isolation.value,
+        timeout=timeout,
+        memory=memory,
+        folder=Path(out) if out not in (None, "-") else None,
+        resume=resume,
+        quiet=out == "-",
+    )
     try:
-        submissions = collect(course, paths)
-        chosen = choose(
-            isolation.value, [*(course.root / name for name in ("solutions", "tests", "reference")), *paths]
-        )
-    except (FileNotFoundError, Unavailable) as error:
-        raise CourseError(str(error)) from None
-    if not submissions:
-        raise CourseError(f"no notebook (.ipynb) or Python file (.py) in {', '.join(map(str, paths))}")
-    if jobs == 1:
-        prepare(chosen)  # it imports torch while this process does
-    from gptdojo.grading.grade import Options
-    from gptdojo.grading.output import json_report, table
-    from gptdojo.grading.process import Limits
-    from gptdojo.grading.run import grade_all
+        graded = batch.run(feedback)
+        _report(batch, graded, formats)
+    except KeyboardInterrupt:
+        _say(batch.how_to_go_on())
+        raise typer.Exit(130) from None
+    except PoolLost as error:
+        _say(f"{error}. {batch.how_to_go_on()}")
+        raise typer.Exit(3) from None
+    except OSError as error:
+        raise CourseError(f"{error}. {batch.how_to_go_on()}") from None
+    raise typer.Exit(3 if any(result.grader_failed for result in graded.results) else 0)
 
-    errors = Console(stderr=True)
-    if chosen.warning:
-        errors.print(Text(chosen.warning, style="yellow"))
-    options = Options(course.root, chosen, seed=seed, limits=Limits(timeout, memory), only=only)
-    with _progress(errors, quiet) as progress:
-        task = progress.add_task("grading", total=len(submissions))
 
-        def done(result: SubmissionResult) -> None:
-            progress.advance(task)
-            if not quiet and not errors.is_terminal:
-                errors.print(Text(f"{printable(result.submission)}: {result.score:.4g} of {result.max_score:g}"))
+def _report(batch: "Batch", graded: "Graded", formats: Sequence[str]) -> None:
+    if batch.quiet:
+        sys.stdout.write(FORMATS[formats[0]].text(graded))
+        return
+    batch.show(graded)
+    for name in formats:
+        for problem in FORMATS[name].write(graded, batch.folder or Path.cwd()):
+            _say(problem)
+    batch.say_where(formats)
 
-        results = grade_all(submissions, options, jobs, done)
-    report = json_report(results, seed=seed, isolation=chosen.kind)
-    if quiet:
-        sys.stdout.write(json.dumps(report) + "\n")
-    else:
-        console = Console()
-        console.print(table(results))
-        if len(results) == 1:
-            for entry in results[0].exercises:
-                if entry.status != "passed":
-                    console.print(Group("", exercise_screen(entry)))
-        if out is not None:
-            _write(Path(out), json.dumps(report, indent=1))
-    failed = any(entry.status == "grader_error" for result in results for entry in result.exercises)
-    raise typer.Exit(3 if failed else 0)
+
+def _check_output(out: str | None, formats: tuple[str, ...], resume: bool) -> None:
+    texts = [name for name, form in FORMATS.items() if form.is_text]
+    if out == "-" and (len(formats) != 1 or formats[0] not in texts):
+        raise CourseError(f"--out - takes one --format of {', '.join(texts)}; a folder takes any number of them")
+    if out is None and set(formats) - {"nbgrader"}:
+        raise CourseError("--format needs a place: --out FOLDER, or --out - for standard output")
+    if resume and out in (None, "-"):
+        raise CourseError("--resume needs the folder that was given as --out before")
+
+
+def _class_seed(course: Course) -> int:
+    from gptdojo.classroom.seed import class_seed
+
+    return class_seed(course) or 0
 
 
 def _known(course: Course, names: list[str]) -> tuple[str, ...]:
@@ -106,19 +127,5 @@ def _known(course: Course, names: list[str]) -> tuple[str, ...]:
     return tuple(find_exercise(course, name).name for name in names)
 
 
-def _progress(console: Console, quiet: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal)
-
-
-def _write(folder: Path, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".report-{os.getpid()}.json"
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, folder / "report.json")
+def _say(text: str) -> None:
+    Console(stderr=True).print(Text(text, style="yellow"), soft_wrap=True)

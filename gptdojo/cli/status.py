@@ -24,7 +24,7 @@ def status(
     if track not in ("core", "deep", "all"):
         raise typer.BadParameter(f"track is core, deep or all, not {track}")
     current = records(course)
-    chosen = [e for e in course.exercises.values() if track in ("all", e.chapter.track)]
+    chosen = [e for e in course.exercises.values() if track in ("all", e.track)]
     console = Console()
     console.print(Text(course.name, style="bold"))
     console.print(_table(course, chosen, current))

@@ -60,7 +60,10 @@ def collect(course: Course, paths: Iterable[Path]) -> list[Submission]:
             found.append(_placed(course, path))
         else:
             raise FileNotFoundError(f"{path} does not exist")
-    return list(dict.fromkeys(found))
+    once: dict[str, Submission] = {}
+    for submission in found:  # a file that is named twice, however it is written, is one submission
+        once.setdefault(os.path.abspath(submission.path), submission)
+    return list(once.values())
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -12,65 +11,36 @@ from gptdojo.course import Chapter, Course, Exercise
 from gptdojo.faults import Stopped
 from gptdojo.implementation import Implementation
 from gptdojo.ladder import run_ladder
-from gptdojo.report import ExerciseResult, Status, SubmissionResult
-from gptdojo.sandbox import Isolation
+from gptdojo.report import ExerciseResult, SubmissionResult
 from gptdojo.selfstudy import undefined
 from gptdojo.time_limit import time_limit
 
-from .collect import Submission, Unreadable, candidates
-from .process import Limits, WorkerProcess
+from .collect import Submission, candidates
+from .job import Job, Options, broken, unread, without_verdict
+from .process import WorkerProcess
 
 GRADER_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Options:
-    """How submissions are graded."""
-
-    root: Path
-    isolation: Isolation
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
-    only: tuple[str, ...] = ()
-
-
 def grade(submission: Submission, options: Options) -> SubmissionResult:
-    """Grade one submission; whatever it does, this returns."""
+    """Read and grade one submission; whatever it does, this returns."""
+    return grade_job(Job.read(submission, options))
+
+
+def grade_job(job: Job) -> SubmissionResult:
+    """Grade one submission that was read; whatever it does, this returns."""
+    if job.unreadable:
+        return unread(job)
     start = time.perf_counter()
     torch.set_num_threads(1)
-    course = Course(options.root)
-    result = SubmissionResult(str(submission.path), submission.learner, [], 0.0)
+    result = SubmissionResult(str(job.submission.path), job.submission.learner, [], 0.0)
     try:
-        content = submission.read()
-        if submission.kind not in ("ipynb", "py"):
-            raise Unreadable("it is neither a notebook (.ipynb) nor a Python file (.py)")
-    except Unreadable as error:
-        result.message = str(error)
-        wanted = candidates(course, submission, b"", options.only)
-        result.exercises = [_without_verdict(exercise, "error", str(error)) for exercise in wanted]
-    else:
-        try:
-            result.exercises, result.message = _Grading(course, submission, content, options).run()
-        except Exception as error:
-            return broken(submission, options, f"the grader failed on this submission: {type(error).__name__}: {error}")
+        course = Course(job.options.root)
+        result.exercises, result.message = _Grading(course, job.submission, job.content, job.options).run()
+    except Exception as error:
+        return broken(job, f"the grader failed on this submission: {type(error).__name__}: {error}")
     result.seconds = round(time.perf_counter() - start, 3)
     return result
-
-
-def broken(submission: Submission, options: Options, message: str) -> SubmissionResult:
-    """Return the result of a submission on which the grader itself failed: no verdict, and never a zero by right."""
-    course = Course(options.root)
-    try:
-        content = submission.read()
-    except Unreadable:
-        content = b""
-    wanted = candidates(course, submission, content, options.only) or list(course.exercises.values())
-    exercises = [_without_verdict(exercise, "grader_error", message[:500]) for exercise in wanted]
-    return SubmissionResult(str(submission.path), submission.learner, exercises, 0.0, message[:500])
-
-
-def _without_verdict(exercise: Exercise, status: Status, message: str) -> ExerciseResult:
-    return ExerciseResult(exercise.name, exercise.chapter.name, 0.0, float(exercise.points), 0.0, status, message)
 
 
 @dataclass
@@ -119,7 +89,7 @@ class _Grading:
             defined, notes = process.load(self.submission.kind, self.content, [e.name for e in batch], skip)
         except Stopped as error:
             self.message = str(error)
-            return [_without_verdict(exercise, error.status, str(error)) for exercise in batch]  # type: ignore[arg-type]
+            return [without_verdict(exercise, error.status, str(error)) for exercise in batch]  # type: ignore[arg-type]
         if notes and not self.message:
             self.message = f"{notes[0]['cell']} raised {notes[0]['types'][0]}: {notes[0]['message']}"
         results = []
@@ -152,7 +122,7 @@ class _Grading:
             with time_limit(2 * self.options.limits.seconds + GRADER_SECONDS):
                 return run_ladder(exercise, catalog, impl, self.options.seed)
         except Stopped as error:
-            return _without_verdict(exercise, error.status, str(error))  # type: ignore[arg-type]
+            return without_verdict(exercise, error.status, str(error))  # type: ignore[arg-type]
         except Exception as error:
             reason = f"the grader failed on this exercise: {type(error).__name__}: {error}"[:500]
-            return _without_verdict(exercise, "grader_error", reason)
+            return without_verdict(exercise, "grader_error", reason)

@@ -1,8 +1,6 @@
 """Reports: the JSON object that is a contract, and the table that a person reads."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from rich.table import Table
@@ -11,18 +9,18 @@ from rich.text import Text
 from gptdojo.report import FORMAT, SubmissionResult
 from gptdojo.text import printable
 
+from .versions import versions
+
 COLORS = {"passed": "green", "not_started": "yellow", "grader_error": "bold magenta"}
-PACKAGES = ("gptdojo", "hypothesis", "torch", "numpy")
 
 
 def json_report(results: Sequence[SubmissionResult], *, seed: int, isolation: str) -> dict[str, Any]:
     """Return the report as plain data."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     return {
         "format": FORMAT,
         "seed": seed,
         "isolation": isolation,
-        "versions": versions,
+        "versions": versions(),
         "submissions": [result.to_json() for result in results],
     }
 
@@ -46,3 +44,15 @@ def table(results: Sequence[SubmissionResult]) -> Table:
             statuses if result.exercises else Text(printable(result.message)),
         )
     return drawn
+
+
+def summary(results: Sequence[SubmissionResult]) -> str:
+    """Return one line about a class."""
+    failed = sum(result.grader_failed for result in results)
+    shares = [result.score / result.max_score for result in results if result.max_score and not result.grader_failed]
+    parts = [f"{len(results)} submissions"]
+    if shares:
+        parts.append(f"{100 * sum(shares) / len(shares):.0f} % of the points on average")
+    if failed:
+        parts.append(f"the grader failed on {failed}: no verdict there, and no zero; --resume tries again")
+    return ", ".join(parts)

@@ -1,72 +1,71 @@
 """Grades many submissions, several at once."""
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from itertools import islice
+from typing import Protocol
 
 from gptdojo.report import SubmissionResult
 
 from .collect import Submission
-from .grade import Options, broken, grade
+from .job import Job, Options, broken
+from .pool import Graders
 
 
-class _Here(Executor):
-    """Runs a job at once in this process."""
+class Pool(Protocol):
+    """What jobs are given to: processes of this machine, or a cluster."""
 
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Return a future that is done."""
-        future: Future = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
+    @property
+    def width(self) -> int:
+        """How many jobs it should have at a time, so that it never waits for one."""
+
+    def submit(self, job: Job) -> "Future[SubmissionResult]":
+        """Return the future result of a job; raises PoolLost."""
 
 
-@contextmanager
-def executor(jobs: int) -> Iterator[Executor]:
-    """Yield what runs `jobs` gradings at once, each in a grader process of its own when there are several."""
-    if jobs == 1:
-        yield _Here()
-        return
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+class PoolLost(Exception):
+    """What jobs were given to is gone; the message says what."""
 
 
 def grade_all(
     submissions: Sequence[Submission], options: Options, jobs: int, done: Callable[[SubmissionResult], None]
 ) -> list[SubmissionResult]:
-    """Grade every submission; `done` is told of each as it finishes. The results are in the order of the submissions."""
+    """Grade every submission on this machine; `done` is told of each as it finishes. The results are in their order."""
     results: dict[Submission, SubmissionResult] = {}
-    with executor(min(jobs, len(submissions)) or 1) as pool:
-        for submission, result in _finished(pool, submissions, options):
-            results[submission] = result
-            done(result)
-    for submission in submissions:
-        if submission not in results:  # a grader was lost while it was graded, or waited: once more, by itself
-            results[submission] = _alone(submission, options)
-            done(results[submission])
+
+    def note(job: Job, result: SubmissionResult) -> None:
+        results[job.submission] = result
+        done(result)
+
+    with Graders(max(1, min(jobs, len(submissions)))) as pool:
+        grade_on(pool, submissions, options, note)
     return [results[submission] for submission in submissions]
 
 
-def _finished(
-    pool: Executor, submissions: Iterable[Submission], options: Options
-) -> Iterator[tuple[Submission, SubmissionResult]]:
-    if isinstance(pool, _Here):
-        yield from ((submission, pool.submit(grade, submission, options).result()) for submission in submissions)
-        return
-    futures = {pool.submit(grade, submission, options): submission for submission in submissions}
-    for future in as_completed(futures):
-        with suppress(BrokenProcessPool):
-            yield futures[future], future.result()
+def grade_on(
+    pool: Pool, submissions: Iterable[Submission], options: Options, done: Callable[[Job, SubmissionResult], None]
+) -> None:
+    """Grade every submission on a pool; `done` is told of each as it finishes. Submissions are read when it is their turn.
+
+    Raises PoolLost when the pool is gone.
+    """
+    rest = iter(submissions)
+    waiting: dict[Future[SubmissionResult], Job] = {}
+    while True:
+        for submission in islice(rest, max(0, pool.width - len(waiting))):
+            job = Job.read(submission, options)
+            waiting[pool.submit(job)] = job
+        if not waiting:
+            return
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            job = waiting.pop(future)
+            done(job, _outcome(future, job))
 
 
-def _alone(submission: Submission, options: Options) -> SubmissionResult:
-    with executor(2) as pool:
-        try:
-            return pool.submit(grade, submission, options).result()
-        except BrokenProcessPool:
-            return broken(submission, options, "the grader's process died twice on this submission")
+def _outcome(future: "Future[SubmissionResult]", job: Job) -> SubmissionResult:
+    try:
+        return future.result()
+    except CancelledError:
+        raise PoolLost("the cluster is gone") from None
+    except Exception as error:
+        return broken(job, f"the grader failed on this submission: {type(error).__name__}: {error}")

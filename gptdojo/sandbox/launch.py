@@ -6,9 +6,11 @@ Started as a script with one argument, JSON, by an interpreter that has imported
 import ctypes
 import json
 import os
+import signal
 import sys
 
 CLONE_NEWNS = 0x00020000
+PR_SET_PDEATHSIG = 1
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 
 
@@ -48,6 +50,7 @@ def main() -> None:
         stage(plan["stage"], plan["sources"])
     if plan["uid"]:
         become(plan["uid"])
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should the grader be killed; a change of user clears it
     os.chdir(plan["folder"])
     os.execve(plan["command"][0], plan["command"], plan["environment"])
 

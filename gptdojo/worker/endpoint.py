@@ -55,7 +55,7 @@ class Endpoint(ValueCodec):
         for index in message["wrt"]:
             tensors[index].requires_grad_()
         before = [tensor.detach().clone() for tensor in tensors]
-        with Observer(message["forbids"]) as observer:
+        with Observer(message["forbids"], measures=message["measures"], given=tensors) as observer:
             value = target(*args, **kwargs)
             gradients = self._gradients(value, message, tensors) if message["wrt"] else None
         is_instance = isinstance(target, type) and type(value) is target
@@ -65,6 +65,7 @@ class Endpoint(ValueCodec):
             "gradients": self.encode(gradients),
             "changed": [i for i, (old, new) in enumerate(zip(before, tensors, strict=True)) if not _same(old, new)],
             "forbidden": sorted(observer.seen),
+            "largest": observer.largest,
         }
 
     def _target(self, message: dict) -> Callable:
@@ -198,10 +199,15 @@ def describe_exception(error: BaseException) -> dict:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     learner = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     lines = [
-        f"{NUMBERED.sub('>', frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300]
+        f"{_place(frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300]
         for frame in learner
     ]
     return {"op": "raise", "types": names, "message": message, "where": lines[-MAX_TRACEBACK_LINES:]}
+
+
+def _place(filename: str) -> str:
+    """Return the name of a source as the learner knows it: a module by its folder and name, wherever it is installed."""
+    return "/".join(NUMBERED.sub(">", filename).split("/")[-2:])
 
 
 def _is_ours(filename: str) -> bool:

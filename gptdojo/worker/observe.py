@@ -1,4 +1,4 @@
-"""Sees which torch functions a call uses, under whatever name it reaches them."""
+"""Sees which torch functions a call uses, under whatever name it reaches them, and how large the tensors get that it makes."""
 
 import sys
 import threading
@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,33 +34,40 @@ class _Operators(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports its compiler at the first call, which takes seconds
 
-    def __init__(self, forbids: Sequence[str], seen: set[str]) -> None:
+    def __init__(self, observer: "Observer") -> None:
         super().__init__()
-        self.forbids, self.seen = forbids, seen
+        self.observer = observer
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[-1]
-        if matches(name, self.forbids):
-            self.seen.add(name)
-        return func(*args, **(kwargs or {}))
+        if matches(name, self.observer.forbids):
+            self.observer.seen.add(name)
+        result = func(*args, **(kwargs or {}))
+        if self.observer.measures:
+            self.observer.measure(result)
+        return result
 
 
 class Observer(ExitStack):
     """While entered, collects in `seen` the names of forbidden torch functions and operators that were called.
 
-    An observation, not a proof: code in the same process can hide from it.
+    With `measures`, `largest` is how many elements the largest tensor holds that was made meanwhile, the `given` ones and views
+    of them left out. An observation, not a proof: code in the same process can hide from it.
     """
 
-    def __init__(self, forbids: Sequence[str]) -> None:
+    def __init__(self, forbids: Sequence[str], *, measures: bool = False, given: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.forbids = forbids
         self.seen: set[str] = set()
+        self.measures = measures
+        self.largest = 0
+        self._given = {storage for storage in map(_storage, given) if storage}
 
     def __enter__(self) -> "Observer":
         super().__enter__()
-        if self.forbids:
+        if self.forbids or self.measures:
             self.enter_context(_Functions(self.forbids, self.seen))
-            self.enter_context(_Operators(self.forbids, self.seen))
+            self.enter_context(_Operators(self))
             self.callback(threading.setprofile, threading.getprofile())
             threading.setprofile(self._begin_thread)
         return self
@@ -68,4 +76,30 @@ class Observer(ExitStack):
         """Modes belong to one thread: a thread that starts meanwhile enters its own, and keeps them until it ends."""
         sys.setprofile(None)
         _Functions(self.forbids, self.seen).__enter__()
-        _Operators(self.forbids, self.seen).__enter__()
+        _Operators(self).__enter__()
+
+    def measure(self, result: Any) -> None:
+        """Note how many elements the tensors of an operator's result hold."""
+        if isinstance(result, tuple | list):
+            for item in result:
+                self.measure(item)
+        elif isinstance(result, Tensor) and _storage(result) not in self._given:
+            self.largest = max(self.largest, _held(result))
+
+
+def _storage(tensor: Tensor) -> int:
+    """Where the memory of a tensor begins; 0 if it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _held(tensor: Tensor) -> int:
+    """How many elements a tensor holds in memory: an expanded one fewer than its shape says, one without memory none."""
+    if tensor.is_meta:
+        return 0
+    try:
+        return min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
+    except (RuntimeError, NotImplementedError):  # a sparse tensor has no storage
+        return int(tensor._values().numel()) if tensor.is_sparse else tensor.numel()

@@ -195,29 +195,21 @@ def masked_softmax(
 # %% [markdown]
 # ## The masks at work
 #
-# Each picture has one row a query and one column a key; dark means seen. The second is a chunk of 3 new tokens after
-# a cache of 5, the third a text with 3 pads on its left (look at its first rows: they are empty), the fourth a window
-# of 3.
+# Each picture has one row a query and one column a key. The second is a chunk of 3 new tokens after a cache of 5, the
+# third a text with 3 pads on its left (look at its first rows: they are empty), the fourth a window of 3.
 
 # %% who_sees_whom
-import matplotlib.pyplot as plt
+from gptdojo.pictures import who_sees_whom
 
 left_padded = torch.arange(8)[None, :] >= 3
-pictures = {
-    "causal_mask(8, 8)": causal_mask(8, 8),
-    "causal_mask(3, 8)": causal_mask(3, 8),
-    "padding_causal_mask, 3 pads": padding_causal_mask(left_padded, 8)[0, 0],
-    "sliding_window_mask(8, 8, 3)": sliding_window_mask(8, 8, 3),
-}
-figure, axes = plt.subplots(1, len(pictures), figsize=(13, 3.2), layout="constrained")
-for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-    axis.imshow(picture, cmap="Greys", vmin=0, vmax=1.4)
-    axis.set(title=title, xlabel="key", ylabel="query")
-    axis.set(xticks=range(8), yticks=range(len(picture)))
-    axis.set_xticks([key - 0.5 for key in range(1, 8)], minor=True)
-    axis.set_yticks([query - 0.5 for query in range(1, len(picture))], minor=True)
-    axis.grid(which="minor", color="white", linewidth=1)
-plt.show()
+who_sees_whom(
+    {
+        "causal_mask(8, 8)": causal_mask(8, 8),
+        "causal_mask(3, 8)": causal_mask(3, 8),
+        "padding_causal_mask, 3 pads": padding_causal_mask(left_padded, 8)[0, 0],
+        "sliding_window_mask(8, 8, 3)": sliding_window_mask(8, 8, 3),
+    }
+)
 
 # %% [markdown]
 # ## What a leak costs

@@ -288,6 +288,46 @@ def generate(
 
 
 # %% [markdown]
+# ## The cache fills up
+#
+# One layer's cache with room for 10 positions, and what its slots hold after each step of a short story: a prompt, two
+# tokens generated one at a time, both taken back, another continuation in one chunk, and a new sequence. Each slot
+# shows the token whose value stands in it, as `view()` returns it. Nothing but the counter moves when positions are
+# taken back.
+
+# %% slots_fill_up
+from gptdojo.pictures import slots
+
+story_words = ["the", "cat", "sat", "on", "my", "hat", "a", "red", "mat", "so"]
+story_cache = KVCache(1, 1, 10, 1)
+story_steps = []
+
+
+def story_append(text: str) -> None:
+    numbers = torch.tensor([float(story_words.index(word)) for word in text.split()]).reshape(1, 1, -1, 1)
+    story_cache.append(numbers, numbers)
+
+
+def story_note(caption: str) -> None:
+    held = [story_words[int(number)] for number in story_cache.view()[1].flatten()]
+    story_steps.append((caption, held + [None] * (10 - len(held))))
+
+
+story_append("the cat sat on")
+story_note("prefill of 4")
+for word in ("my", "hat"):
+    story_append(word)
+    story_note("decode: one token")
+story_cache.crop(4)
+story_note("crop(4)")
+story_append("a red mat")
+story_note("append a chunk of 3")
+story_cache.reset()
+story_append("so")
+story_note("reset, append one")
+slots(story_steps)
+
+# %% [markdown]
 # ## What forgetting costs
 #
 # How many positions go through the model for $n$ new tokens after a prompt of $P$? With a cache $P + n - 1$. Without

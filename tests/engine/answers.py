@@ -2,6 +2,7 @@
 
 import collections
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -287,3 +288,64 @@ def composite(way, x):
         "kernel": lambda x: aten._scaled_dot_product_flash_attention_for_cpu(x, x, x)[0],
     }
     return ways[way](x)
+
+
+class Shelf:
+    """Places for things that are put and taken by name."""
+
+    def __init__(self, places):
+        self.places, self.things = places, []
+
+    def put(self, thing):
+        if len(self.things) == self.places:
+            raise ValueError("full")
+        self.things.append(thing)
+        return len(self.things)
+
+    def take(self, thing):
+        self.things.remove(thing)
+
+    def __len__(self):
+        return len(self.things)
+
+
+class Forgetful(Shelf):
+    """Takes all things of a name."""
+
+    def take(self, thing):
+        self.things = [kept for kept in self.things if kept != thing]
+
+
+def makes(way, x):
+    """Makes tensors on the way to a sum, as large as the way says."""
+    size = len(x)
+
+    def square():
+        return (x[:, None] * x).sum()
+
+    def in_a_thread():
+        sums = []
+        thread = threading.Thread(target=lambda: sums.append(square()))
+        thread.start()
+        thread.join()
+        return sums[0]
+
+    ways = {
+        "nothing": lambda: 0,
+        "views of an argument": lambda: (x[1:].expand(1000, size - 1).t(), x[0])[1],
+        "a row": lambda: (x + 1)[0],
+        "a slice of a row": lambda: torch.cat([x, x, x])[:2].sum(),
+        "an expanded number": lambda: torch.zeros(1).expand(1000)[0],
+        "a shape": lambda: torch.zeros(1000, device="meta").numel(),
+        "a square": square,
+        "a square in a thread": in_a_thread,
+        "a square by its operator": lambda: torch.ops.aten.outer.default(x, x).sum(),
+        "a square in pieces": lambda: torch.outer(x, x).split(1)[0].sum(),
+        "a pair": lambda: torch.outer(x, x).topk(1).values.sum(),
+        "a few of many": lambda: torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (1000,)).sum(),
+    }
+    return float(ways[way]())
+
+
+def sum_by_the_grader(function, x):
+    return function(x).sum()

@@ -11,7 +11,6 @@ import importlib.util
 import io
 import json
 import shutil
-from concurrent.futures import Executor
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from rich.console import Console
 
 from gptdojo.course import Course
 from gptdojo.grading.collect import Submission, collect
-from gptdojo.grading.grade import Options, grade
+from gptdojo.grading.job import Job, Options
+from gptdojo.grading.pool import Graders
 from gptdojo.grading.process import Limits
-from gptdojo.grading.run import executor
 from gptdojo.report import SubmissionResult
 from gptdojo.sandbox import Unavailable, choose
 from gptdojo.sandbox.held import descendants
@@ -87,7 +86,7 @@ def digest(folder: Path) -> str:
 class Range:
     """A course, honest and secret files beside it, and graders that grade at the same time."""
 
-    def __init__(self, folder: Path, pool: Executor) -> None:
+    def __init__(self, folder: Path, pool: Graders) -> None:
         self.folder, self.pool = folder, pool
         self.course = copy_toy(folder / "course")
         (folder / "gradebook.db").write_text(SECRET)
@@ -102,11 +101,11 @@ class Range:
 
     def grade(self, submission, seconds):
         limits = Limits(seconds, MEMORY_MIB)
-        return self.pool.submit(grade, submission, Options(self.course, self.isolation, limits=limits))
+        return self.pool.submit(Job.read(submission, Options(self.course, self.isolation, limits=limits)))
 
     def graders(self):
         """The processes that grade."""
-        return list(self.pool._processes)
+        return self.pool.pids()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def attacked(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("GPTDOJO_PLANTED", SECRET)
     patch.setenv("OMP_NUM_THREADS", "1")
-    with executor(2) as pool:
+    with Graders(2) as pool:
         yield Range(tmp_path_factory.mktemp("range"), pool)
     patch.undo()
 

@@ -289,6 +289,52 @@ def test_a_pattern_forbids_all_that_it_matches(answer):
     assert answer("mean_by_alias", forbids=("me",))(torch.ones(3)) == 1
 
 
+SIZES = {
+    "nothing": 0,
+    "views of an argument": 0,
+    "a row": 5,
+    "a slice of a row": 15,
+    "an expanded number": 1,
+    "a shape": 0,
+    "a square": 25,
+    "a square in a thread": 25,
+    "a square by its operator": 25,
+    "a square in pieces": 25,
+    "a pair": 25,
+    "a few of many": 2,
+}
+
+
+@pytest.mark.parametrize(("way", "size"), SIZES.items(), ids=SIZES)
+def test_the_largest_tensor_that_a_call_makes_is_measured(answer, way, size):
+    """What is held counts: not the arguments, not views of them, not what an expanded tensor or a shape would take."""
+    makes = answer("makes")
+    value, largest = makes.measured(way, torch.ones(5))
+    assert largest == size
+    assert value == makes(way, torch.ones(5))
+    assert makes.measured("nothing", torch.ones(5))[1] == 0
+
+
+def test_a_call_that_is_measured_may_be_forbidden_and_fail_too(answer):
+    assert answer("makes", forbids=("mean",)).measured("a square", torch.ones(5)) == (25.0, 25)
+    with pytest.raises(ForbiddenCall):
+        answer("makes", forbids=("sum",)).measured("a square", torch.ones(5))
+    with pytest.raises(LearnerError):
+        answer("makes").measured("no such way", torch.ones(5))
+    with pytest.raises(ArgumentChanged):
+        answer("change_in_place").measured(torch.zeros(3))
+
+
+def test_what_the_grader_makes_for_a_call_back_is_not_measured(answer):
+    got, largest = answer("sum_by_the_grader").measured(lambda x: (x[:, None] * x).sum(1), torch.ones(5))
+    assert (float(got), largest) == (25, 1)
+
+
+def test_measuring_loads_no_compiler(process):
+    Implementation(process, "makes").measured("a square", torch.ones(3))
+    assert not Implementation(process, "has_loaded")("torch._dynamo")
+
+
 # Results
 
 

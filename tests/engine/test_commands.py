@@ -234,6 +234,19 @@ def test_a_hint_for_nothing_is_said(gptdojo):
     assert "Did you mean Thermometer?" in " ".join(err.split())
 
 
+# A solution
+
+
+def test_a_solution_of_what_passes_is_shown_beside_mine_without_a_question(gptdojo, toy):
+    release(toy, WORDS)
+    gptdojo("check", "count_vowels")
+    code, out, _ = gptdojo("solution", "count_vowels")
+    assert code == 0
+    assert "Show" not in out
+    assert out.index("one worked solution") < out.index("yours")
+    assert "def count_vowels(text):" in out.split("yours")[1]
+
+
 # The state
 
 

@@ -31,6 +31,12 @@ def test_exercises_are_in_the_order_of_the_notebook_with_all_that_is_said_of_the
     assert len(exercise.hints) == 3
 
 
+def test_an_exercise_may_have_a_track_of_its_own(toy):
+    edit(toy.chapters[CHAPTER].solution.with_name("chapter.toml"), "points = 3", 'track = "deep"\npoints = 3')
+    course = find_course(toy.root)
+    assert [exercise.track for exercise in course.exercises.values()] == ["core", "deep"]
+
+
 @pytest.mark.parametrize("text", ["01_words", "01", "1", "words"])
 def test_a_chapter_is_found_by_any_of_its_names(toy, text):
     assert toy.chapter_of(text).name == CHAPTER

@@ -445,20 +445,21 @@ def test_a_property_that_is_broken_is_a_grader_error_and_exit_3(grade_here, toy,
     assert "AttributeError" in record["exercises"][0]["message"]
 
 
-def test_a_grader_that_cannot_start_a_submission_says_so_for_that_one(grade_here, toy, monkeypatch):
+def test_a_grader_that_cannot_start_a_submission_says_so_for_that_one(toy, monkeypatch):
     from gptdojo.grading import grade
+    from gptdojo.grading.collect import Submission
+    from gptdojo.grading.job import Options
+    from gptdojo.sandbox import choose
 
     def full(*args, **kwargs):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(grade, "WorkerProcess", full)
     write(toy.root, "mine.py", VOWELS)
-    write(toy.root, "other.txt", "")
-    code, out, _ = grade_here("mine.py", "other.txt", "--out", "-")
-    first, _other = json.loads(out)["submissions"]
-    assert code == 3
-    assert first["exercises"][0]["status"] == "grader_error"
-    assert "no space left" in first["message"]
+    result = grade.grade(Submission(toy.root / "mine.py"), Options(toy.root, choose("none")))
+    assert result.grader_failed
+    assert [entry.status for entry in result.exercises] == ["grader_error"]
+    assert "no space left" in result.message
 
 
 def test_a_report_on_disk_and_a_table_for_people(grade_here, toy):
@@ -469,4 +470,4 @@ def test_a_report_on_disk_and_a_table_for_people(grade_here, toy):
     assert "0 of 5" in out
     assert "isolation: none" in err
     assert json.loads((toy.root / "reports/report.json").read_text())["submissions"][0]["score"] == 0
-    assert [path.name for path in (toy.root / "reports").iterdir()] == ["report.json"]
+    assert sorted(path.name for path in (toy.root / "reports").iterdir()) == ["report.json", "submissions"]

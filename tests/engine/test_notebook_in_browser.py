@@ -1,12 +1,6 @@
 """A released notebook in JupyterLab, as a learner meets it: read, fold out a hint, answer, check, save."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -14,6 +8,8 @@ import pytest
 
 from gptdojo.build import build, check
 from gptdojo.course import Course
+
+from .browser import chromium, serving
 
 ROOT = Path(__file__).parents[2]
 WRONG = 'def count_vowels(text): return sum(letter in "aeiou" for letter in text)'
@@ -34,56 +30,15 @@ def course(tmp_path):
 
 @pytest.fixture
 def jupyterlab(course, tmp_path):
-    """The address of a JupyterLab on the course, without token, reachable from this machine only."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
-        *("--IdentityProvider.token=", f"--ServerApp.root_dir={course.root}", "--ServerApp.port_retries=0"),
-    ]
-    home = {
-        name: str(tmp_path / "home") for name in ("HOME", "XDG_DATA_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
-    }
-    environment = os.environ | home | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(command, cwd=course.root, env=environment, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, server)
+    """The address of a JupyterLab on the course."""
+    with serving(course.root, tmp_path / "home") as address:
         yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:  # it waits for a kernel; a kernel ends by itself without its server
-            server.kill()
-            server.wait()
-
-
-def _wait_for(address, server):
-    for _ in range(200):
-        assert server.poll() is None, "JupyterLab did not start"
-        try:
-            urllib.request.urlopen(f"{address}/api").close()
-        except OSError:
-            time.sleep(0.3)
-        else:
-            return
-    raise AssertionError("JupyterLab did not answer within a minute")
 
 
 @pytest.fixture
 def page():
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "Chromium is not installed"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1300, "height": 2400})
-        page.set_default_timeout(60_000)
+    with chromium() as page:
         yield page
-        browser.close()
 
 
 def opened(course, jupyterlab, page):

@@ -198,7 +198,7 @@ def send(message):
     body = msgpack.packb(message)
     raw(struct.pack(">I", len(body)) + body)
 def reply(number, value=-1, **more):
-    return {{"op": "return", "number": number, "value": value, "gradients": None, "changed": [], "forbidden": []}} | more
+    return {{"op": "return", "number": number, "value": value, "gradients": None, "changed": [], "forbidden": [], "largest": 0}} | more
 receive()
 send({{"op": "ready"}})
 receive()
@@ -312,7 +312,7 @@ TREES = st.recursive(
     | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=12,
 )  # fmt: skip
-FIELDS = ("op", "value", "gradients", "changed", "forbidden", "types", "message", "where", "number")
+FIELDS = ("op", "value", "gradients", "changed", "forbidden", "largest", "types", "message", "where", "number")
 
 
 def test_any_reply_is_a_verdict_and_never_a_point(toy):

@@ -104,6 +104,10 @@ def test_overlapping_and_sparse_layouts_arrive_as_values():
     assert got.untyped_storage().nbytes() < 1000
 
 
+def test_one_element_expanded_from_another_arrives():
+    assert carried(torch.tensor(3.0).expand(1)).tolist() == [3.0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("shape", [(2,), (0, 3)])
 def test_requires_grad_arrives(dtype, shape):

@@ -17,7 +17,7 @@ from reference.train import Plan, Trainer, text_of_python
 
 ROOT = Path(__file__).parents[2]
 TINY = Plan(n_layer=1, n_head=2, d_model=16, n_ctx=16, vocab_size=300, n_step=12, batch=6, micro_batch=4, n_warmup=3, eval_every=5)  # fmt: skip  # noqa: E501
-FLAGS = ["--n-layer", "1", "--n-head", "2", "--d-model", "16", "--n-ctx", "16", "--vocab-size", "300", "--n-step", "6", "--n-warmup", "2", "--batch", "6", "--micro-batch", "2", "--eval-every", "3", "--save-every", "2"]  # fmt: skip  # noqa: E501
+FLAGS = ["--n-layer", "1", "--n-head", "2", "--d-model", "16", "--n-ctx", "16", "--vocab-size", "300", "--n-step", "6", "--n-warmup", "2", "--batch", "6", "--micro-batch", "2", "--eval-every", "3"]  # fmt: skip  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_validation_text_is_never_trained_on_and_counts_every_window(tokens):
     n = (len(trainer.val_tokens) - 1) // 16
     windows = torch.stack([trainer.val_tokens[16 * i : 16 * i + 17] for i in range(n)])
     assert trainer.validate() == pytest.approx(trainer.loss(windows).item(), abs=1e-5)
-    with pytest.raises(ValueError, match="got 300 tokens, expected 320 or more"):
+    with pytest.raises(ValueError, match="expected a text of 320 tokens or more, got 300"):
         Trainer(TINY, tokens[:300])
 
 
@@ -94,6 +94,8 @@ def test_a_state_of_another_plan_is_an_error_and_a_broken_write_leaves_the_old_o
     trainer.save(path)
     with pytest.raises(ValueError, match=r"another plan \(n_step, seed\): give --fresh"):
         Trainer(Plan(**{**TINY.__dict__, "seed": 1, "n_step": 9}), tokens).load(path)
+    with pytest.raises(ValueError, match=r"another plan \(text\)"):
+        Trainer(TINY, tokens.flip(0)).load(path)
     before = path.read_bytes()
 
     def full(tensors, target, metadata):
@@ -139,12 +141,30 @@ def test_the_command_trains_resumes_plots_and_generate_uses_the_model(text_file,
         assert message in capsys.readouterr().err
 
 
-def test_without_rich_and_matplotlib_it_trains_and_says_what_to_install(text_file, tmp_path, monkeypatch, capsys):
-    for name in ("rich.progress", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
+def test_an_interrupted_command_ends_where_an_uninterrupted_one_does(text_file, tmp_path, monkeypatch):
+    command = [*FLAGS, "--text", str(text_file), "--out"]
+    train.main([*command, str(tmp_path / "whole")])
+    train_step = Trainer.train_step
+
+    def interrupted(trainer):
+        if trainer.step == 5:
+            raise KeyboardInterrupt
+        train_step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.main([*command, str(tmp_path / "part")])
+    train.main([*command, str(tmp_path / "part")])
+    for name in ("model.safetensors", "training.safetensors"):
+        whole, part = (load_file(tmp_path / folder / name) for folder in ("whole", "part"))
+        assert all(tensor.equal(part[key]) for key, tensor in whole.items())
+
+
+def test_without_matplotlib_it_trains_and_says_what_to_install(text_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     train.main([*FLAGS, "--text", str(text_file), "--out", str(tmp_path / "out"), "--bfloat16"])
     printed = capsys.readouterr().out
-    assert "pip install rich" in printed
     assert "pip install matplotlib" in printed
     assert "validation loss" in printed
     assert not (tmp_path / "out" / "losses.png").exists()
@@ -189,14 +209,16 @@ def test_two_processes_train_as_one(text_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_gpt_reaches_its_validation_loss_and_writes_text(tmp_path, capsys):
-    """The default plan, at most ten minutes on two idle cores."""
+def test_a_small_gpt_reaches_its_validation_loss_and_writes_text(tmp_path, monkeypatch, capsys):
+    """The default plan: five minutes of CPU on one thread."""
+    monkeypatch.setattr(generate, "DEFAULT_FOLDER", tmp_path)
     train.main(["--out", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert float(printed.split("validation loss ")[1].split()[0]) < 3.65  # nats per token; ln 1024 is 6.93
+    assert float(printed.split("validation loss ")[1].split()[0]) < 4.5  # nats per token of 2,048; ln 2048 is 7.62
+    assert float(printed.split(" bits per byte")[0].split()[-1]) < 1.85
     words = []
     for seed in range(5):
-        generate.main(["The", "--model", str(tmp_path), "--n-new", "100", "--seed", str(seed)])
+        generate.main(["The", "--n-new", "100", "--seed", str(seed)])
         words += capsys.readouterr().out.split()
     known = set(text_of_python().split())
-    assert sum(word in known for word in words) > 0.7 * len(words)
+    assert sum(word in known for word in words) > 0.75 * len(words)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from hypothesis import strategies as st
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gptdojo import Provided
@@ -181,3 +181,77 @@ class HistoryModel:
         seed = hash((self.salt, *history)) % 2**63  # hash() of integers is the same in every process
         generator = torch.Generator().manual_seed(seed)
         return torch.randperm(self.vocab_size, generator=generator) + torch.rand(1, generator=generator)
+
+
+class RaggedModel(HistoryModel):
+    """A history model for padded batches: what a row was fed counts only where it is a real token."""
+
+    def __init__(self, salt: int, batch: int, vocab_size: int, n_ctx: int = 1_000) -> None:
+        super().__init__(salt, batch, vocab_size, n_ctx)
+        self.masks: list[Tensor] = []
+
+    def padded_forward(
+        self, tokens: Int[Tensor, "batch n"], is_token: Bool[Tensor, "batch seen"]
+    ) -> Float[Tensor, "batch n vocab"]:
+        """The logits after each of the tokens; `is_token` says which of all tokens fed so far, these included, are real.
+
+        Raises ValueError if they do not fit together, or go past the context.
+        """
+        seen = sum(piece.shape[1] for piece in self.pieces) + (tokens.shape[1] if isinstance(tokens, Tensor) else 0)
+        shape = tuple(is_token.shape) if isinstance(is_token, Tensor) else type(is_token).__name__
+        if shape != (self.batch, seen) or is_token.dtype != torch.bool:
+            kind = f"{is_token.dtype} of shape {shape}" if isinstance(is_token, Tensor) else shape
+            expected = f"booleans of shape (batch, seen) = ({self.batch}, {seen}), for all tokens fed so far"
+            raise ValueError(f"forward expected is_token to be {expected}, got {kind}")
+        n_new = self.forward(tokens).shape[1]
+        self.masks.append(is_token)
+        real = [[int(t) for t, kept in zip(*row, strict=True) if kept] for row in zip(self.fed, is_token, strict=True)]
+        counts = is_token.long().cumsum(dim=1)
+        return torch.stack(
+            [
+                torch.stack([self._logits(row[: int(count)]) for count in ends[seen - n_new :]])
+                for row, ends in zip(real, counts, strict=True)
+            ]
+        )
+
+
+class BeamModel:
+    """A model that remembers `width` rows and can be told to reorder them; logits are random and depend on the history."""
+
+    def __init__(self, salt: int, vocab_size: int, width: int, n_ctx: int = 1_000, scale: float = 1.5) -> None:
+        self.salt, self.vocab_size, self.width, self.n_ctx, self.scale = salt, vocab_size, width, n_ctx, scale
+        self.rows: list[list[int]] = [[] for _ in range(width)]
+        self.sizes: list[int] = []
+
+    def forward(self, tokens: Int[Tensor, "beam n"]) -> Float[Tensor, "beam n vocab"]:
+        """The logits after each of the tokens, which continue the rows. Raises ValueError if they do not fit."""
+        shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
+            raise ValueError(f"forward expected a tensor of integer tokens, got {getattr(tokens, 'dtype', shape)}")
+        if tokens.dim() != 2 or tokens.shape[0] != self.width or tokens.shape[1] == 0:
+            raise ValueError(f"forward expected tokens of shape (width, n) = ({self.width}, n), got {shape}")
+        if len(self.rows[0]) + tokens.shape[1] > self.n_ctx:
+            raise ValueError(
+                f"forward was fed {len(self.rows[0]) + tokens.shape[1]} positions, the context is {self.n_ctx}"
+            )
+        self.sizes.append(tokens.shape[1])
+        logits = []
+        for row, new in zip(self.rows, tokens.tolist(), strict=True):
+            start = len(row)
+            row += new
+            logits.append(torch.stack([self.logits(row[:end]) for end in range(start + 1, len(row) + 1)]))
+        return torch.stack(logits)
+
+    def reorder(self, rows: Int[Tensor, " beam"]) -> None:
+        """Row i becomes what row rows[i] was. Raises ValueError unless rows are `width` numbers of rows."""
+        numbers = rows.tolist() if isinstance(rows, Tensor) else rows
+        if not isinstance(numbers, list) or len(numbers) != self.width:
+            raise ValueError(f"reorder expected the numbers of {self.width} rows, got {numbers}")
+        if not all(isinstance(row, int) and 0 <= row < self.width for row in numbers):
+            raise ValueError(f"reorder expected numbers of rows from 0 to {self.width - 1}, got {numbers}")
+        self.rows = [list(self.rows[row]) for row in numbers]
+
+    def logits(self, history: list[int]) -> Tensor:
+        """The logits after a history: normal numbers with a shift that the softmax takes out again."""
+        generator = torch.Generator().manual_seed(hash((self.salt, *history)) % 2**63)
+        return self.scale * torch.randn(self.vocab_size, generator=generator) + 3 * torch.rand(1, generator=generator)

@@ -8,7 +8,7 @@ import msgpack
 
 for number in range(1, 60):
     for shape in (
-        {"op": "return", "value": 0, "gradients": None, "changed": [], "forbidden": []},
+        {"op": "return", "value": 0, "gradients": None, "changed": [], "forbidden": [], "largest": 0},
         {"op": "loaded", "defined": ["count_vowels"], "notes": []},
     ):
         body = msgpack.packb(shape | {"number": number})
