@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 SHELL := /bin/bash
 
-.PHONY: install demo test test-slow test-browser lint build soak soak-sample messages mutants tolerances bench-class clean
+.PHONY: install demo test test-slow test-browser lint build soak soak-sample messages mutants tolerances sweep bench-class clean
 
 install: $(STAMP)
 
@@ -48,6 +48,9 @@ mutants: install
 
 tolerances: install
 	$(BIN)/python -m gptdojo.gate
+
+sweep: install
+	$(BIN)/python -m reference.sweep
 
 bench-class: install
 	$(BIN)/python tests/bench_class.py --stock 10

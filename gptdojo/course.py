@@ -42,8 +42,8 @@ class Exercise:
 
     def is_defined_in(self, content: bytes) -> bool:
         """Say whether a text may define it; in a notebook, newlines are written as a backslash and an n."""
-        pattern = DEFINITION.replace(b"NAME", self.name.encode())
-        return re.search(pattern, content) is not None
+        name = self.name.encode()
+        return name in content and re.search(DEFINITION.replace(b"NAME", name), content) is not None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def _altered(worked: Any, tensor: Callable, number: Callable) -> Any:
             return number(value)
         if isinstance(value, tuple | list):
             return type(value)(change(item, args) for item in value)
+        if isinstance(value, dict):
+            return {key: change(item, args) for key, item in value.items()}
         return value
 
     def wrapped(function: Callable) -> Callable:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .catalog import load_catalog
 from .course import Course, CourseError, Exercise
+from .determinism import one_thread
 from .faults import Stopped
 from .implementation import Implementation, LocalTransport
 from .ladder import run_ladder
@@ -24,7 +25,7 @@ def check_callable(course: Course, exercise: Exercise, namespace: dict[str, Any]
     """Check one exercise of a namespace, and remember the result."""
     catalog = load_catalog(exercise.chapter)
     impl = Implementation(LocalTransport(namespace), exercise.name, **catalog.facts(exercise))
-    with time_limit(SECONDS):
+    with one_thread(), time_limit(SECONDS):
         result = run_ladder(exercise, catalog, impl, SEED)
     note(course, result)
     return result

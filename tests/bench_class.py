@@ -27,7 +27,7 @@ from gptdojo.course import Chapter, Exercise, find_course
 COURSE = find_course(Path(__file__).parent)
 BIN = Path(sys.executable).parent
 MIB = 2**20
-SAMPLE_SECONDS = 0.25
+SAMPLE_SECONDS = 1.5  # a look costs the processes that are looked at some time
 STOCK_CONFIG = """
 from pathlib import Path
 c = get_config()

@@ -30,7 +30,7 @@ def new_course(source: Course, folder: Path) -> Course:
         if source.root == PACKAGED and PACKAGED.name == "_course":  # a wheel carries notebooks as they were released
             shutil.copytree(source.root / "exercises", place / "exercises")
         else:
-            _build(Course(place))
+            _build(Course(place), source)
     return Course(folder.resolve())
 
 
@@ -45,7 +45,7 @@ def new_class(source: Course, folder: Path) -> Course:
     with _fresh(folder) as place:
         course = Course(place / CLASS_COURSE)
         _copy(source, course.root)
-        _write_sources(course, place / "source")
+        _write_sources(source, place / "source")
         for name in ("release", "submitted"):
             (place / name).mkdir()
         write_seed(place)
@@ -89,12 +89,12 @@ def _copy(source: Course, target: Path) -> None:
             shutil.copyfile(path, target / name)
 
 
-def _build(course: Course) -> None:
+def _build(course: Course, source: Course) -> None:
     from gptdojo.build import build
 
     for built in build(course):
         if built.status == "failed":
-            raise CourseError(f"the notebook of {built.chapter} cannot be made: {built.error}")
+            raise CourseError(built.error.replace(str(course.root), str(source.root)))
     for notebook in course.root.glob(
         "solutions/*/*.ipynb"
     ):  # what nbgrader releases from; `gptdojo build` makes it again

@@ -1,6 +1,7 @@
 """What is to be graded, and how: small enough to send to another process or another machine."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from gptdojo.course import Course, Exercise
@@ -46,7 +47,13 @@ class Job:
 
     def candidates(self) -> list[Exercise]:
         """Return what it may be graded on, as far as that can be told without running it."""
-        return candidates(Course(self.options.root), self.submission, self.content, self.options.only)
+        return candidates(_course(self.options.root), self.submission, self.content, self.options.only)
+
+
+@lru_cache
+def _course(root: Path) -> Course:
+    """Return a course whose chapter.toml files are read once, however many submissions there are."""
+    return Course(root)
 
 
 def without_verdict(exercise: Exercise, status: Status, message: str) -> ExerciseResult:
@@ -62,6 +69,6 @@ def unread(job: Job) -> SubmissionResult:
 
 def broken(job: Job, message: str) -> SubmissionResult:
     """Return the result of a submission on which the grader itself failed: no verdict, and never a zero by right."""
-    wanted = job.candidates() or list(Course(job.options.root).exercises.values())
+    wanted = job.candidates() or list(_course(job.options.root).exercises.values())
     exercises = [without_verdict(exercise, "grader_error", message[:MAX_MESSAGE]) for exercise in wanted]
     return SubmissionResult(str(job.submission.path), job.submission.learner, exercises, 0.0, message[:MAX_MESSAGE])

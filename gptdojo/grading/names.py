@@ -10,8 +10,8 @@ LONGEST = 60
 def file_name(path: str, learner: str | None = None) -> str:
     """Return a name for a submission, without an ending.
 
-    >>> file_name("submitted/ada/02_causal_mask/causal_mask.ipynb", "ada")
-    'ada-causal_mask-962f20294c9f9d5b'
+    >>> file_name("submitted/ada/01_words/words.ipynb", "ada")
+    'ada-words-e3c60bf75a831002'
     """
     stem = path.rpartition("/")[2].rpartition(".")[0] or path
     readable = slug(f"{learner}-{stem}" if learner else stem)

@@ -36,6 +36,7 @@ class SourceFile:
         self.definitions: dict[str, Definition] = {}
         self.imports: dict[str, str] = {}
         self.places: dict[str, int] = {}
+        self._segments: dict[str, str] = {}
         for node in ast.parse(text).body:
             self._add(node)
 
@@ -59,6 +60,11 @@ class SourceFile:
 
     def segment(self, name: str) -> str:
         """Return the source of a definition without its decorators, comments and docstrings."""
+        if name not in self._segments:
+            self._segments[name] = self._cut(name)
+        return self._segments[name]
+
+    def _cut(self, name: str) -> str:
         node = self.definitions[name]
         lines = self.lines[node.lineno - 1 : node.end_lineno]
         for owner in ast.walk(node):

@@ -10,6 +10,7 @@ from typing import Any
 
 from gptdojo.catalog import Misconception, load_catalog
 from gptdojo.course import Chapter, Course, CourseError
+from gptdojo.determinism import one_thread
 from gptdojo.faults import Stopped
 from gptdojo.progress import part, updating_part
 from gptdojo.time_limit import time_limit
@@ -17,7 +18,7 @@ from gptdojo.time_limit import time_limit
 from .compose import Planted, bugs_of, compose_chapter, compose_whole
 from .drill import Drill, exercises_of
 from .excerpt import Incompatible
-from .repair import Repaired, grade_source, one_thread
+from .repair import Repaired, grade_source
 
 PART = "bughunt"
 FOLDER = "drills"  # beside where the learner works
@@ -44,9 +45,9 @@ class Hunt:
                 f"{self.path} cannot be read ({error.strerror}); `gptdojo bughunt --new` makes another"
             ) from None
 
-    def grade(self, course: Course, source: bytes | None = None) -> Repaired:
+    def grade(self, course: Course, source: bytes | None = None, *, shrink: bool = False) -> Repaired:
         """Return what holds of each exercise in the file, every one by itself."""
-        return grade_source(course, self.source() if source is None else source, self.exercises)
+        return grade_source(course, self.source() if source is None else source, self.exercises, shrink=shrink)
 
 
 def open_hunts(course: Course) -> dict[str, Hunt]:

@@ -75,7 +75,7 @@ class Hunting:
         """Show the next hint for the first bug that is still there."""
         key, hunt = self._open(what)
         with busy(self.console, "checking"):
-            found = hunt.grade(self.course, source)
+            found = hunt.grade(self.course, source, shrink=True)
         left = [bug for bug in self._in_order(hunt) if bug.exercise in found.broken]
         if not left:
             say(self.console, Text(found.problem or "No bug is left. `gptdojo bughunt` says what comes next."))

@@ -26,8 +26,8 @@ def part_two(console: Console, course: Course, drill: Drill, hunt: Hunt, source:
     """Say how far the learner has come after the repair; return whether all of it is done."""
     content = hunt.source() if source is None else source
     with busy(console, "checking the whole program"):
-        whole = grade_source(course, content, drill.exercises, alone=False)
-        added = grade_source(course, content, drill.then) if not whole.broken else whole
+        whole = grade_source(course, content, drill.exercises, alone=False, shrink=True)
+        added = grade_source(course, content, drill.then, shrink=True) if not whole.broken else whole
     if whole.broken:
         console.print(Text("Each function is right by itself, and the program is not: what calls what?", style="red"))
         console.print(exercise_screen(whole.results[whole.broken[0]]))

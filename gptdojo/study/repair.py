@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from gptdojo.catalog import load_catalog
 from gptdojo.course import Course, Exercise
+from gptdojo.determinism import one_thread
 from gptdojo.faults import Stopped
 from gptdojo.implementation import Implementation, LocalTransport
 from gptdojo.ladder import run_ladder
@@ -32,8 +31,13 @@ class Repaired:
         return [name for name, result in self.results.items() if result.status != "passed"]
 
 
-def grade_source(course: Course, content: bytes, exercises: Sequence[str], *, alone: bool = True) -> Repaired:
-    """Grade exercises of a file; `alone` gives each the right versions of all others, so that one mistake counts once."""
+def grade_source(
+    course: Course, content: bytes, exercises: Sequence[str], *, alone: bool = True, shrink: bool = False
+) -> Repaired:
+    """Grade exercises of a file; `alone` gives each the right versions of all others, so that one mistake counts once.
+
+    With `shrink`, the case that is shown for a failure is a small one, which takes longer to find.
+    """
     try:
         with time_limit(SECONDS):
             loaded = run("py", content, frozenset(), module_name="gptdojo_drill")
@@ -47,27 +51,16 @@ def grade_source(course: Course, content: bytes, exercises: Sequence[str], *, al
             continue
         right = {other.name: solution(other) for other in chosen if other is not exercise} if alone else {}
         with _exchanged(loaded.namespace, right):
-            results[exercise.name] = _grade(exercise, loaded.namespace)
+            results[exercise.name] = _grade(exercise, loaded.namespace, shrink=shrink)
     problem = f"{loaded.notes[0]['types'][0]}: {loaded.notes[0]['message']}" if loaded.notes else ""
     return Repaired(results, problem)
 
 
-def _grade(exercise: Exercise, namespace: dict[str, Any]) -> ExerciseResult:
+def _grade(exercise: Exercise, namespace: dict[str, Any], *, shrink: bool) -> ExerciseResult:
     catalog = load_catalog(exercise.chapter)
     impl = Implementation(LocalTransport(namespace), exercise.name, **catalog.facts(exercise))
     with one_thread(), time_limit(SECONDS):
-        return run_ladder(exercise, catalog, impl, SEED)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread: for tensors this small, several only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return run_ladder(exercise, catalog, impl, SEED, shrink=shrink)
 
 
 @contextmanager

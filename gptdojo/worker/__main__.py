@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ def take_over_standard_streams() -> FramePipe:
     return FramePipe(read_fd, write_fd)
 
 
-def stand_in_for_gptdojo() -> types.ModuleType:
-    """A `gptdojo` whose `check` does nothing: a notebook's own check cells are not what is graded."""
-    module = types.ModuleType("gptdojo")
-    module.check = lambda *args, **kwargs: 0.0  # type: ignore[attr-defined]
-    return module
+class StandIn(types.ModuleType):
+    """A module of gptdojo's whose functions do nothing: a notebook's own checks and pictures are not what is graded."""
+
+    def __getattr__(self, name: str) -> Callable[..., float]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: 0.0
 
 
 def write_modules(package: str, sources: dict[str, str]) -> None:
@@ -39,7 +42,7 @@ def write_modules(package: str, sources: dict[str, str]) -> None:
 
 def serve(pipe: FramePipe) -> None:
     """Load the submission, then answer requests until the pipe closes."""
-    sys.modules["gptdojo"] = stand_in_for_gptdojo()
+    sys.modules.update({name: StandIn(name) for name in ("gptdojo", "gptdojo.pictures")})
     start = pipe.receive()
     write_modules(start["package"], start["modules"])
     limit_resources(start["limits"])

@@ -199,8 +199,7 @@ def describe_exception(error: BaseException) -> dict:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     learner = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     lines = [
-        f"{_place(frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300]
-        for frame in learner
+        f"{_place(frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line or ''}"[:300] for frame in learner
     ]
     return {"op": "raise", "types": names, "message": message, "where": lines[-MAX_TRACEBACK_LINES:]}
 

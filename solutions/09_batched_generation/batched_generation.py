@@ -330,9 +330,8 @@ def beam_search(
 
     `forward(tokens)` always works on `width` rows and remembers what each was fed: it is fed the prompt in every row
     (in one call or several), then one token a row. It returns the logits after each of these tokens, which may differ by
-    hundreds, and raises
-    ValueError past its context; the last token of a beam is never fed. Before each call but those with the prompt,
-    `reorder(rows)` has to tell it that row i goes on from what row rows[i] was fed.
+    hundreds, and raises ValueError past its context; the last token of a beam is never fed. Before each call but those
+    with the prompt, `reorder(rows)` has to tell it that row i goes on from what row rows[i] was fed.
 
     Source: Graves 2012, "Sequence Transduction with Recurrent Neural Networks" (1211.3711), section 2.4, for a plain
     left-to-right model.

@@ -63,13 +63,28 @@ def test_a_chapter_defines_functions_and_not_modules_under_its_exercises_names(c
     assert all(isinstance(namespace[name], types.FunctionType | type) for name in chapter.exercises)
 
 
-@each_chapter
-def test_a_worked_notebook_runs_from_top_to_bottom_in_its_own_folder(chapter: Chapter, tmp_path: Path) -> None:
+def run_notebook(chapter: Chapter, seconds: int) -> list[float]:
+    """Run the worked notebook where learners run theirs; return what its checks say."""
     from gptdojo.authoring.source import source_notebook
 
     notebook = nbformat.from_dict(source_notebook(chapter))
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(chapter.notebook.parent)}})
+    client = NotebookClient(notebook, timeout=seconds, resources={"metadata": {"path": str(chapter.notebook.parent)}})
     client.execute()
     checks = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.startswith("check(")]
-    scores = [float(cell.outputs[-1]["data"]["text/plain"]) for cell in checks]
-    assert scores == [float(exercise.points) for exercise in chapter.exercises.values()]
+    return [float(cell.outputs[-1]["data"]["text/plain"]) for cell in checks]
+
+
+@each_chapter
+def test_a_worked_notebook_runs_from_top_to_bottom_in_its_own_folder(chapter: Chapter, monkeypatch) -> None:
+    monkeypatch.setenv("GPTDOJO_QUICK", "1")
+    assert run_notebook(chapter, 300) == [float(exercise.points) for exercise in chapter.exercises.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [c.name for c in COURSE.chapters.values() if "GPTDOJO_QUICK" in c.solution.read_text()]
+)
+def test_long_demonstrations_show_what_they_promise(name: str, monkeypatch) -> None:
+    monkeypatch.delenv("GPTDOJO_QUICK", raising=False)
+    chapter = COURSE.chapters[name]
+    assert run_notebook(chapter, 1200) == [float(exercise.points) for exercise in chapter.exercises.values()]

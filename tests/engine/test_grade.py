@@ -56,7 +56,7 @@ def notebook(*cells):
 
 
 NOISY = notebook(
-    "%matplotlib inline\n!echo from the shell\nx = 1",
+    "%matplotlib inline\n!echo from the shell\nx = 1\nfrom gptdojo.pictures import slots\nfrom gptdojo import study",
     "%%bash\necho this is no Python",
     "print('{\"format\": 2}')\nimport sys, os\nprint('noise', file=sys.stderr)\nos.write(1, b'raw noise')",
     "raise RuntimeError('a cell that raises')",

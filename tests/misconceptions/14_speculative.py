@@ -801,6 +801,34 @@ def never_by_chance_step(target, draft, tokens, gamma, uniform, draw, to_probs=s
 
 @misconception(
     "speculative_step",
+    believes="at equality a token may as well be kept",
+    truth="uniform can be exactly 0, and then a token with p = 0 would be said although the target never does",
+)
+def zero_is_not_below_zero_step(target, draft, tokens, gamma, uniform, draw, to_probs=softmax):
+    drafted, proposed = [], []
+    for _ in range(gamma):
+        unseen = torch.tensor([[*tokens, *drafted][len(draft) :]])
+        proposed.append(to_probs(draft.forward(unseen)[0, -1]))
+        drafted.append(draw(proposed[-1]))
+    unseen = torch.tensor([[*tokens, *drafted][len(target) :]])
+    wanted = to_probs(target.forward(unseen)[0, -(gamma + 1) :])
+    said = []
+    for p, q, token in zip(wanted, proposed, drafted, strict=False):
+        if uniform() * q[token] <= p[token]:
+            said.append(token)
+            continue
+        excess = (p - q).clamp(min=0)
+        said.append(draw(excess / excess.sum()))
+        break
+    else:
+        said.append(draw(wanted[gamma]))
+    for model in (target, draft):
+        model.crop(min(len(model), len(tokens) + len(said) - 1))
+    return said
+
+
+@misconception(
+    "speculative_step",
     believes="a token is kept if it is the target's likeliest",
     truth="that is greedy decoding; with probabilities it is kept with probability p/q",
 )
@@ -1287,6 +1315,35 @@ def replaced_from_the_target_generate(target, draft, prompt, n_new, gamma, unifo
 
 @misconception(
     "speculative_generate",
+    believes="at equality a token may as well be kept",
+    truth="uniform can be exactly 0, and then a token with p = 0 would be said although the target never does",
+)
+def zero_is_not_below_zero_generate(target, draft, prompt, n_new, gamma, uniform, draw, to_probs=softmax):
+    tokens = list(prompt)
+    while len(tokens) < len(prompt) + n_new:
+        n_draft = min(gamma, len(prompt) + n_new - len(tokens) - 1)
+        drafted, proposed = [], []
+        for _ in range(n_draft):
+            unseen = torch.tensor([[*tokens, *drafted][len(draft) :]])
+            proposed.append(to_probs(draft.forward(unseen)[0, -1]))
+            drafted.append(draw(proposed[-1]))
+        unseen = torch.tensor([[*tokens, *drafted][len(target) :]])
+        wanted = to_probs(target.forward(unseen)[0, -(n_draft + 1) :])
+        for p, q, token in zip(wanted, proposed, drafted, strict=False):
+            if uniform() * q[token] > p[token]:
+                excess = (p - q).clamp(min=0)
+                tokens.append(draw(excess / excess.sum()))
+                break
+            tokens.append(token)
+        else:
+            tokens.append(draw(wanted[-1]))
+        for model in (target, draft):
+            model.crop(min(len(model), len(tokens) - 1))
+    return tokens
+
+
+@misconception(
+    "speculative_generate",
     believes="a drafted token is kept if it is the target's likeliest",
     truth="that is greedy decoding; with probabilities it is kept with probability p/q",
 )
@@ -1501,13 +1558,13 @@ FIRST, SECOND, THIRD = (1, 22), (4, 59), (2, 22)  # salts of a target and a draf
 
 @fingerprint("speculative_step")
 def step_probes(impl):
-    def certain(draft_salt, gamma, held=(0, 0), steps=2):
+    def certain(draft_salt, gamma, held=(0, 0), steps=2, number=0.5):
         tokens, seen = [1, 0, 2], []
         target = RememberingModel(5, CERTAIN, held=tuple(tokens[: held[0]]))
         draft = RememberingModel(draft_salt, CERTAIN, held=tuple(tokens[: held[1]]))
         for _ in range(steps):
             said = tell(
-                lambda text=tokens: impl(target, draft, list(text), gamma, lambda: 0.5, lambda p: int(p.argmax()))
+                lambda text=tokens: impl(target, draft, list(text), gamma, lambda: number, lambda p: int(p.argmax()))
             )
             seen.append([said, list(target.memory), list(draft.memory), list(target.pieces), list(draft.pieces)])
             tokens = tokens + said if isinstance(said, list) else tokens
@@ -1532,6 +1589,7 @@ def step_probes(impl):
     return [
         lambda: certain(5, 2),
         lambda: certain(6, 2),
+        lambda: certain(6, 2, number=0.0),
         lambda: certain(7, 3),
         lambda: certain(5, 2, held=(1, 2)),
         lambda: certain(6, 0, steps=1),
@@ -1547,9 +1605,9 @@ def step_probes(impl):
 
 @fingerprint("speculative_generate")
 def generate_probes(impl):
-    def certain(draft_salt, n_new, gamma, n_ctx=1_000):
+    def certain(draft_salt, n_new, gamma, n_ctx=1_000, number=0.5):
         target, draft = RememberingModel(5, CERTAIN, n_ctx), RememberingModel(draft_salt, CERTAIN, n_ctx)
-        said = tell(lambda: impl(target, draft, [1, 0], n_new, gamma, lambda: 0.5, lambda p: int(p.argmax())))
+        said = tell(lambda: impl(target, draft, [1, 0], n_new, gamma, lambda: number, lambda p: int(p.argmax())))
         return [said, target.pieces, draft.pieces]
 
     def chance(salts, *settings):
@@ -1568,6 +1626,7 @@ def generate_probes(impl):
         lambda: certain(5, 5, 2),
         lambda: certain(6, 5, 2),
         lambda: certain(9, 7, 3),
+        lambda: certain(9, 7, 3, number=0.0),
         lambda: certain(5, 4, 2),
         lambda: certain(5, 4, 2, n_ctx=5),
         lambda: certain(6, 3, 0),

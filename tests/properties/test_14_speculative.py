@@ -191,11 +191,6 @@ def salts(v: Values) -> tuple[int, int]:
     return first, second
 
 
-def unwanted() -> float:
-    """A uniform number that decides nothing where all probabilities are 0 or 1."""
-    return 0.5
-
-
 def likeliest(probs: Tensor) -> int:
     """A draw from a distribution that leaves no choice."""
     return int(checked(probs).argmax())
@@ -221,16 +216,20 @@ def listed(result: object, inputs: dict) -> list[int]:
     return result
 
 
-def certain_step(impl, target: RememberingModel, draft: RememberingModel, tokens: list[int], gamma: int) -> list[int]:
+def certain_step(
+    impl, target: RememberingModel, draft: RememberingModel, tokens: list[int], gamma: int, number: float = 0.5
+) -> list[int]:
     """One step without a choice, compared with greedy decoding by the target."""
     expected, drafted = target.greedy(tokens, gamma + 1), draft.greedy(tokens, gamma)
     agreed = next((i for i in range(gamma) if drafted[i] != expected[i]), gamma)
     inputs = facts(target, draft, tokens, gamma) | {"drafted": drafted, "what the target would say": expected}
-    got = listed(impl(target, draft, list(tokens), gamma, unwanted, likeliest), inputs)
+    inputs |= {"uniform gives": number}
+    got = listed(impl(target, draft, list(tokens), gamma, lambda: number, likeliest), inputs)
     expect(got == expected[: agreed + 1], f"it says {got}", inputs=inputs, expected=expected[: agreed + 1], got=got)
     return got
 
 
+NUMBERS = st.sampled_from([0.5, 0.0, 0.999])  # where all probabilities are 0 or 1 none of them decides anything
 PROMPTS = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=4)
 
 
@@ -243,11 +242,11 @@ def test_speculative_step_in_agreement(impl, tokens, gamma, v):
 
 
 @claim("speculative_step", rung=2, examples=15)
-@given(tokens=PROMPTS, gamma=st.integers(1, 4), v=values())
-def test_speculative_step_in_disagreement(impl, tokens, gamma, v):
+@given(tokens=PROMPTS, gamma=st.integers(1, 4), number=NUMBERS, v=values())
+def test_speculative_step_in_disagreement(impl, tokens, gamma, number, v):
     """At the first disagreement the target's token comes back in place of the drafted one, and nothing after it."""
     mine, other = salts(v)
-    certain_step(impl, RememberingModel(mine, CERTAIN), RememberingModel(other, CERTAIN), tokens, gamma)
+    certain_step(impl, RememberingModel(mine, CERTAIN), RememberingModel(other, CERTAIN), tokens, gamma, number)
 
 
 @claim("speculative_step", rung=3, examples=15)
@@ -392,7 +391,9 @@ def test_speculative_step_distributed_as_the_target_longer(impl, tokens, v):
 # --- speculative_generate ---------------------------------------------------------------------------------------------
 
 
-def certain_text(impl, v: Values, prompt: list[int], n_new: int, gamma: int, agree: bool, spare: int = 1_000) -> tuple:
+def certain_text(
+    impl, v: Values, prompt: list[int], n_new: int, gamma: int, agree: bool, spare: int = 1_000, number: float = 0.5
+) -> tuple:
     """Generate without a choice, compared with greedy decoding; the models have room for `spare` positions too many."""
     mine, other = salts(v)
     n_ctx = max(len(prompt) + n_new - 1, 0) + spare
@@ -405,7 +406,7 @@ def certain_text(impl, v: Values, prompt: list[int], n_new: int, gamma: int, agr
         "gamma": gamma,
         "the draft": "always agrees" if agree else "is another model",
     }
-    got = listed(impl(target, draft, list(prompt), n_new, gamma, unwanted, likeliest), inputs)
+    got = listed(impl(target, draft, list(prompt), n_new, gamma, lambda: number, likeliest), inputs)
     expect(got == expected, f"it says {got}", inputs=inputs, expected=expected, got=got)
     return target, draft, inputs
 
@@ -418,10 +419,12 @@ def test_speculative_generate_greedy_in_agreement(impl, prompt, n_new, v):
 
 
 @claim("speculative_generate", rung=2, examples=20)
-@given(prompt=PROMPTS, n_new=st.integers(1, 7), gamma=st.integers(0, 4), agree=st.booleans(), v=values())
-def test_speculative_generate_equals_greedy(impl, prompt, n_new, gamma, agree, v):
+@given(
+    prompt=PROMPTS, n_new=st.integers(1, 7), gamma=st.integers(0, 4), agree=st.booleans(), number=NUMBERS, v=values()
+)
+def test_speculative_generate_equals_greedy(impl, prompt, n_new, gamma, agree, number, v):
     """Where nothing is left to chance it is the target's greedy decoding, token by token, whatever the draft says."""
-    certain_text(impl, v, prompt, n_new, gamma, agree)
+    certain_text(impl, v, prompt, n_new, gamma, agree, number=number)
 
 
 @claim("speculative_generate", rung=3, examples=15)
@@ -503,9 +506,9 @@ def compare_texts(impl, v: Values, prompt: list[int], n_new: int, gamma: int, te
         expect(abs(got - expected) < 1e-5, message, inputs=played, expected=expected, got=got)
     if temperature != 1:
         return
-    counts = torch.bincount(torch.tensor([texts.index(run(Chance(v))) for _ in range(50)]), minlength=len(texts))
+    counts = torch.bincount(torch.tensor([texts.index(run(Chance(v))) for _ in range(25)]), minlength=len(texts))
     chances = torch.tensor([reference.chance(prompt, text) for text in texts])
-    expect_draws(counts, chances, what="text number", inputs=inputs | {"randomness": "50 texts, really drawn"})
+    expect_draws(counts, chances, what="text number", inputs=inputs | {"randomness": "25 texts, really drawn"})
 
 
 @claim("speculative_generate", rung=7, examples=2)
