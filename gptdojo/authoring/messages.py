@@ -3,8 +3,8 @@
 `python -m gptdojo.authoring.messages docs/messages.md` writes them all, to be read as that author.
 """
 
+import argparse
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +12,14 @@ import torch
 from rich.console import Console
 
 from gptdojo.catalog import Misconception, load_catalog
-from gptdojo.course import Course, Exercise, find_course
+from gptdojo.course import Chapter, Exercise, find_course
 from gptdojo.ladder import run_ladder
 from gptdojo.screen import exercise_screen
 from gptdojo.solutions import as_implementation
 
+INTRODUCTION = """# What a learner is told
+
+For each misconception of the course, the screen that its author sees. Made by `make messages`."""
 WIDTH = 110
 SEED = 0
 
@@ -31,22 +34,26 @@ def screen(exercise: Exercise, entry: Misconception) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
-def messages(course: Course) -> Iterator[str]:
-    """Return the page, line by line."""
-    yield "# What a learner is told"
-    yield "\nFor each misconception of the course, the screen that its author sees. Made by `make messages`."
-    for chapter in course.chapters.values():
-        yield f"\n## {chapter.number}. {chapter.title}"
-        for exercise in chapter.exercises.values():
-            yield f"\n### {exercise.name}"
-            for entry in load_catalog(chapter).of(Misconception, exercise.name):
-                yield f"\n#### {entry.name}\n\n```text\n{screen(exercise, entry)}\n```"
+def section(chapter: Chapter) -> Iterator[str]:
+    """Return what the page has of one chapter, piece by piece."""
+    yield f"\n## {chapter.number}. {chapter.title}"
+    for exercise in chapter.exercises.values():
+        yield f"\n### {exercise.name}"
+        for entry in load_catalog(chapter).of(Misconception, exercise.name):
+            yield f"\n#### {entry.name}\n\n```text\n{screen(exercise, entry)}\n```"
 
 
 def main() -> None:
     """Write the page to the path that is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="where to write the page")
+    parser.add_argument("chapters", nargs="*", help="chapters by name; all if left out")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    Path(sys.argv[1]).write_text("\n".join(messages(find_course())) + "\n", encoding="utf-8")
+    course = find_course()
+    chapters = [course.chapters[name] for name in arguments.chapters] or list(course.chapters.values())
+    pieces = [piece for chapter in chapters for piece in section(chapter)]
+    arguments.path.write_text("\n".join((INTRODUCTION, *pieces)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
