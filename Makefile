@@ -50,7 +50,7 @@ tolerances: install
 	$(BIN)/python -m gptdojo.gate
 
 sweep: install
-	$(BIN)/python -m reference.sweep
+	$(BIN)/python solutions/17_scaling/sweep.py
 
 bench-class: install
 	$(BIN)/python tests/bench_class.py --stock 10

@@ -113,7 +113,7 @@ def compare_numbers(impl: Implementation, got: Any, expected: Any, what: str, ev
     if bool(unfinite.any()):
         where = _place(unfinite)
         value = "NaN" if bool(ours[where].isnan()) else "infinite"
-        raise Mismatch(f"{what} is {value}{_at(where)}, expected {theirs[where].item():.6g}", evidence)
+        raise Mismatch(f"{what} is {value}{_at(where)}, expected {theirs[where].item() or 0.0:.6g}", evidence)
     scale = max(1.0, theirs[theirs.isfinite()].abs().max().item() if bool(theirs.isfinite().any()) else 1.0)
     difference = torch.where(same, 0.0, (ours - theirs).abs() / scale).nan_to_num(nan=torch.inf, posinf=torch.inf)
     error = difference.max().item()
@@ -146,6 +146,7 @@ def _apart(one: Any, other: Any) -> tuple[str, str]:
     """Return two numbers as texts: whole ones exactly, others with as many digits as tell them apart."""
     if isinstance(one, int) and isinstance(other, int):
         return str(one), str(other)
+    one, other = one or 0.0, other or 0.0  # minus zero says nothing to a reader
     texts = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in (6, 9, 17)]
     return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 

@@ -17,7 +17,7 @@ from .faults import Evidence, ForbiddenCall, ImplementationFault, LearnerError, 
 from .fingerprints import explain
 from .implementation import Implementation
 from .report import Counterexample, ExerciseResult, PropertyResult, Status
-from .show import show
+from .show import show, show_argument
 from .solutions import as_implementation, solution
 
 SHRINK_CASES = 200
@@ -186,7 +186,7 @@ def counterexample(evidence: Evidence) -> Counterexample | None:
         rows = {"expected": grid.expected.tolist(), "got": grid.got.tolist()}
         drawn = rows | {"rows": grid.rows, "columns": grid.columns}
     return Counterexample(
-        {name: show(value) for name, value in evidence.inputs.items()},
+        {name: show_argument(value) for name, value in evidence.inputs.items()},
         None if same else show(evidence.expected),
         None if same else show(evidence.got),
         drawn,

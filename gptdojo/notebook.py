@@ -4,8 +4,7 @@ import difflib
 from typing import Any
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from rich.console import Console
 
 from .course import Course, Exercise, find_course

@@ -17,11 +17,22 @@ class Raised(str):
 
 MAX_ELEMENTS = 72
 MAX_TEXT = 600
+MAX_ROWS = 24
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def show(value: Any) -> str:
     """Return a value as text that fits on a screen."""
     return _bounded(_show(value))
+
+
+def show_argument(value: Any) -> str:
+    """Return what was given to the learner's code: as `show`, and what else about a tensor decides how code fares with it."""
+    notes = []
+    if isinstance(value, Tensor):
+        notes += [str(value.dtype).removeprefix("torch.")] * (value.dtype in HALVES)
+        notes += ["not contiguous in memory"] * (not value.is_contiguous())
+    return show(value) + f"   ({', '.join(notes)})" * bool(notes)
 
 
 def _show(value: Any) -> str:
@@ -38,7 +49,7 @@ def _show(value: Any) -> str:
         opening, closing = "[]" if isinstance(value, list) else "()"
         return opening + ", ".join(_brief(item) for item in value[:12]) + _more(len(value), 12) + closing
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value or 0.0:.6g}"
     if isinstance(value, type) and issubclass(value, BaseException):
         return f"raises {value.__name__}"
     if callable(value) and hasattr(value, "__name__"):
@@ -65,16 +76,18 @@ def _kind(value: Tensor) -> str:
 def show_tensor(value: Tensor) -> str:
     """Return a tensor as nested rows; a large one by its shape and first row."""
     value = value.detach()
-    if value.numel() <= MAX_ELEMENTS:
-        digits = _digits(value)
-        rows = _rows(value, digits, 0)
+    digits = _digits(value) if value.numel() <= MAX_ELEMENTS else 0
+    rows = _rows(value, digits, 0) if value.numel() <= MAX_ELEMENTS else None
+    if rows is not None and rows.count("\n") < MAX_ROWS:
         return (
             rows
             if value.dim() < 2 or value.numel() == 0
             else rows + f"   (shape {tuple(value.shape)})" * ("\n" not in rows)
         )
-    row = value.reshape(-1, value.shape[-1])[0][:6]
-    return f"a tensor of shape {tuple(value.shape)}, its first row starts {_rows(row, _digits(row), 0)}"
+    narrow = value.shape[-1] == 1  # a row of one number tells too little
+    row = value.flatten()[:6] if narrow else value.reshape(-1, value.shape[-1])[0][:6]
+    part = "first numbers are" if narrow else "first row starts"
+    return f"a tensor of shape {tuple(value.shape)}, its {part} {_rows(row, _digits(row), 0)}"
 
 
 def _digits(value: Tensor) -> int:

@@ -8,13 +8,10 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reference.config import GPT2 as GPT2
-    from reference.config import GPT3 as GPT3
-    from reference.config import GPTConfig as GPTConfig
+    from reference.config import GPT2 as GPT2, GPT3 as GPT3, GPTConfig as GPTConfig
     from reference.kv_cache import KVCache as KVCache
     from reference.model import GPT as GPT
-    from reference.modern_decoder import Llama as Llama
-    from reference.modern_decoder import LlamaConfig as LlamaConfig
+    from reference.modern_decoder import Llama as Llama, LlamaConfig as LlamaConfig
     from reference.tokenizer import Tokenizer as Tokenizer
 
 _HOME = {"GPTConfig": "config", "GPT2": "config", "GPT3": "config", "GPT": "model", "KVCache": "kv_cache"}

@@ -1,5 +1,8 @@
 """How loss falls with size, data and compute, and what that buys (chapter 17)."""
 
+import json
+from pathlib import Path
+
 import torch
 
 from reference.shapes import Float, Tensor
@@ -35,3 +38,8 @@ def exact_match_from_token_accuracy(accuracy: Float[Tensor, "*size"], length: in
     """The probability that all `length` tokens of an answer are right, if each is so on its own.
     A smooth curve of token accuracy becomes a sudden one. Source: Schaeffer et al. 2023 (2304.15004), section 2."""
     return torch.as_tensor(accuracy) ** length
+
+
+def sweep() -> list[dict]:
+    """Small GPTs that really trained, by size and then by tokens: what `make sweep` found."""
+    return json.loads(Path(__file__).with_name("sweep.json").read_text(encoding="utf-8"))["runs"]

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool as Bool
-    from jaxtyping import Float as Float
-    from jaxtyping import Int as Int
+    from jaxtyping import Bool as Bool, Float as Float, Int as Int
 else:
     try:
         from jaxtyping import Bool, Float, Int

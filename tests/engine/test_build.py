@@ -12,8 +12,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from nbgrader.nbgraderformat import MetadataValidator
 
 from gptdojo.authoring.changes import learner_changes

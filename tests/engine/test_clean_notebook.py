@@ -4,8 +4,7 @@ import json
 
 import nbformat
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nbgrader.nbgraderformat import MetadataValidator
 
 from gptdojo.classroom.cells import CUT, MAX_CELLS, MAX_CHARACTERS, MAX_LINE, Known, clean_notebook

@@ -8,8 +8,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gptdojo.grading.feedback import Feedback, for_learner
 from gptdojo.grading.formats import FORMATS, csv_files, gradescope, html_pages, statistics

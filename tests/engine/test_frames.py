@@ -8,8 +8,7 @@ import time
 
 import msgpack
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gptdojo.worker.frames import HEADER, MAX_FRAME, BadFrame, Closed, FramePipe, Late
 

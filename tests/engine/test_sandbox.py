@@ -13,8 +13,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gptdojo.catalog import load_catalog
 from gptdojo.faults import Stopped

@@ -14,7 +14,7 @@ from gptdojo.grading.output import table
 from gptdojo.pictures.grid import MAX_SIDE, drawable, grid_picture, grid_text, marks
 from gptdojo.report import Counterexample, ExerciseResult, Explanation, PropertyResult, SubmissionResult
 from gptdojo.screen import exercise_html, exercise_screen
-from gptdojo.show import Raised, show
+from gptdojo.show import Raised, show, show_argument
 from gptdojo.text import printable
 from gptdojo.worker.values import Opaque
 
@@ -60,6 +60,17 @@ def test_a_large_tensor_tells_its_shape_and_how_it_starts():
         show(torch.arange(300.0).reshape(3, 100))
         == "a tensor of shape (3, 100), its first row starts [0., 1., 2., 3., 4., 5.]"
     )
+
+
+def test_a_long_column_is_not_written_out():
+    text = show(torch.arange(65.0).reshape(1, 65, 1))
+    assert text == "a tensor of shape (1, 65, 1), its first numbers are [0., 1., 2., 3., 4., 5.]"
+
+
+def test_what_was_given_tells_half_precision_and_layout():
+    assert show_argument(torch.ones(2)) == "[1., 1.]"
+    assert show_argument(torch.ones(2).half()) == "[1., 1.]   (float16)"
+    assert show_argument(torch.ones(2, 2).bfloat16()[:, ::2]).endswith("   (bfloat16, not contiguous in memory)")
 
 
 def test_rows_of_a_matrix_stand_below_each_other():

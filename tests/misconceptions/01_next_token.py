@@ -173,8 +173,9 @@ def reshaped_instead_of_moved(logits, dim=-1):
 
 @misconception(
     "softmax",
-    believes="axes count from the front, so `dim` is compared with 0, 1, ...",
-    truth="a negative `dim` counts from the end: dim % logits.ndim is the same axis counted from the front",
+    believes="any negative `dim` means the last axis",
+    truth="it counts from the end: -1 is the last axis, -2 the one before it, and dim % logits.ndim is the same axis counted "
+    "from the front",
 )
 def negative_axes_all_mean_the_last(logits, dim=-1):
     rows = logits.movedim(dim, -1) if dim >= 0 else logits
@@ -199,8 +200,8 @@ def flattened_with_view(logits, dim=-1):
 @misconception(
     "softmax",
     believes="exp can be taken of the logits as they are",
-    truth="exp is infinite above 88 in float32 and above 11 in float16, and inf / inf is NaN: take the maximum away first, "
-    "which cancels",
+    truth="in float32 exp is infinite above 88 and 0 below -104, and inf / inf is NaN as 0 / 0 is: take the maximum away "
+    "first, which cancels",
 )
 def maximum_not_taken_away(logits, dim=-1):
     weights = logits.exp()
@@ -539,8 +540,8 @@ def clamped_at_minus_hundred(logits, dim=-1):
 @misconception(
     "log_softmax",
     believes="nan_to_num repairs whatever the logarithm of 0 leaves behind",
-    truth="it puts the lowest float in the place of -inf, where the right answer may have been -104: the value was lost "
-    "before",
+    truth="it puts the lowest float, -3.4e38, in the place of -inf, where the right answer is an ordinary number such as -200: "
+    "that was lost when the probability became 0",
 )
 def repairs_the_logarithm_of_zero(logits, dim=-1):
     weights = (logits - logits.amax(dim=dim, keepdim=True)).exp()
@@ -729,7 +730,7 @@ def reversed_texts(tokens):
 @misconception(
     "shift_targets",
     believes="the tokens may be moved one step in place",
-    truth="they belong to the caller, and the inputs are a view of them: make new tensors, or slices, and write into neither",
+    truth="they belong to the caller, who may still need them: two slices of them, which nobody writes into, are all it takes",
 )
 def moved_in_place(tokens):
     inputs = tokens[:, :-1].clone()

@@ -62,7 +62,7 @@ def upper_triangle(n_query, n_key):
 @misconception(
     "causal_mask",
     believes="keys beyond the queries come from a cache, hence from the past, and need no mask",
-    truth="a second chunk of several tokens also holds tokens that are each other's future: only the last query sees all",
+    truth="in a chunk of several tokens the later ones are still the future of the earlier: only the last query sees every key",
 )
 def open_when_cached(n_query, n_key):
     mask = torch.ones(n_query, n_key, dtype=torch.bool)
@@ -400,7 +400,7 @@ def no_mask_for_one_query(is_token, n_query):
 @misconception(
     "padding_causal_mask",
     believes="keys beyond the queries come from a cache, hence from the past, and then only the pads need hiding",
-    truth="a chunk of several tokens also holds tokens that are each other's future: only the last query sees every token",
+    truth="in a chunk of several tokens the later ones are still the future of the earlier: only the last query sees every token",
 )
 def only_pads_when_cached(is_token, n_query):
     n_key = is_token.shape[1]
@@ -628,7 +628,7 @@ def masks_with_zero(scores, mask):
 @misconception(
     "masked_softmax",
     believes="-100 is as good as minus infinity",
-    truth="softmax only sees differences: when the allowed scores are near -100 themselves, the hidden keys get weight",
+    truth="softmax only sees differences: when the allowed scores are near -100 or below, the hidden keys get weight",
 )
 def fills_with_minus_hundred(scores, mask):
     weights = torch.softmax(scores.masked_fill(~mask, -100.0), dim=-1)
@@ -800,8 +800,8 @@ def maximum_of_all_rows(scores, mask):
 @misconception(
     "masked_softmax",
     believes="exp can be taken of the scores as they are",
-    truth="exp overflows beyond 88 in float32 and beyond 11 in float16; subtracting the row's maximum first changes nothing "
-    "else",
+    truth="in float32 exp is infinite above 88 and 0 below -104, and then no weights are left to normalize: subtract the row's "
+    "maximum first, which cancels",
 )
 def no_maximum(scores, mask):
     weights = torch.exp(scores.masked_fill(~mask, float("-inf")))

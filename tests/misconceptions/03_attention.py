@@ -163,7 +163,7 @@ def softmax_left_out(q, k, v, mask):
     "scaled_dot_product_attention",
     believes="dividing the scores by their sum normalizes them",
     truth=(
-        "scores have both signs, so their sum may be near 0; they are exponentiated before they are divided by the sum"
+        "scores have both signs, so their sum may be 0 or near it; they are exponentiated before they are divided by the sum"
     ),
 )
 def scores_divided_by_their_sum(q, k, v, mask):
@@ -958,7 +958,7 @@ def output_weight_not_transposed(x, w_qkv, b_qkv, w_out, b_out, n_head):
 @misconception(
     "causal_self_attention",
     believes="w_qkv can be reshaped to (d_model, 3 * d_model)",
-    truth="a reshape is not a transpose: it cuts the rows of the weight apart",
+    truth="a reshape is not a transpose: it cuts the rows of the weight apart, while w_qkv.T is (d_model, 3 * d_model)",
 )
 def weight_read_as_in_out(x, w_qkv, b_qkv, w_out, b_out, n_head):
     batch, position, d_model = x.shape
@@ -1278,7 +1278,7 @@ def future_filled_with_minus_five(x, w_qkv, b_qkv, w_out, b_out, n_head):
 @misconception(
     "causal_self_attention",
     believes="-10000 is as good as minus infinity",
-    truth="it hides the future only while all real scores lie far above it; some models' do not",
+    truth="it hides the future only while all real scores lie far above it; minus infinity is below every score",
 )
 def future_filled_with_minus_ten_thousand(x, w_qkv, b_qkv, w_out, b_out, n_head):
     batch, position, d_model = x.shape
@@ -1358,7 +1358,7 @@ def scaled_by_d_model(x, w_qkv, b_qkv, w_out, b_out, n_head):
 @misconception(
     "causal_self_attention",
     believes="the scale is the root of the number of heads",
-    truth="the number of heads is not in any sum; the width of a head is",
+    truth="a score is a sum over the d_head channels of one head, so sqrt(d_head) is its scale, however many heads there are",
 )
 def scaled_by_n_head(x, w_qkv, b_qkv, w_out, b_out, n_head):
     batch, position, d_model = x.shape

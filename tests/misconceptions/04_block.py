@@ -88,7 +88,7 @@ def no_eps(x, weight, bias, eps=1e-5):
     "layer_norm",
     believes="eps is the least that the variance may be",
     truth="it is added to every variance; clamping leaves larger variances alone, and at a variance of eps the divisor is "
-    "too small by the root of 2",
+    "too small by a factor of sqrt(2)",
 )
 def variance_clamped(x, weight, bias, eps=1e-5):
     centered = x - x.mean(dim=-1, keepdim=True)
@@ -121,7 +121,7 @@ def divided_by_the_variance(x, weight, bias, eps=1e-5):
 
 @misconception(
     "layer_norm",
-    believes="dividing by the size of the vector is what matters, the mean need not be subtracted",
+    believes="dividing by the size of the vector is what matters, so the mean need not be subtracted",
     truth="that is RMS norm, which other models use; layer norm subtracts the mean first",
 )
 def mean_kept(x, weight, bias, eps=1e-5):
@@ -132,7 +132,7 @@ def mean_kept(x, weight, bias, eps=1e-5):
 @misconception(
     "layer_norm",
     believes="the mean square of x is its variance",
-    truth="the variance is the mean square of x minus its mean; the two agree only where the mean is 0",
+    truth="the mean of x is subtracted before the squares are taken; the two agree only where that mean is 0",
 )
 def variance_about_zero(x, weight, bias, eps=1e-5):
     centered = x - x.mean(dim=-1, keepdim=True)
@@ -166,7 +166,7 @@ def gain_of_one_plus_weight(x, weight, bias, eps=1e-5):
 @misconception(
     "layer_norm",
     believes="the shift belongs to the normalized numbers and is scaled with them",
-    truth="the weight scales first and the bias is added last, so the mean of a row becomes that of the bias",
+    truth="the weight scales the normalized numbers alone, and the bias is added last, as it is: normalized * weight + bias",
 )
 def shifted_before_scaled(x, weight, bias, eps=1e-5):
     centered = x - x.mean(dim=-1, keepdim=True)
@@ -391,7 +391,7 @@ def distribution_of_the_data(x):
 @misconception(
     "gelu",
     believes="tanh is best written out with exponentials",
-    truth="exp(2u) is infinite for u above 44, and infinity by infinity is NaN; x = 10 is enough for that: use torch.tanh",
+    truth="exp(2u) is infinite for u above 44, and infinity divided by infinity is NaN; x = 11 is enough for that: use torch.tanh",
 )
 def tanh_by_exponentials(x):
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
@@ -956,7 +956,7 @@ def eps_of_bert(x, params, n_head):
 @misconception(
     "transformer_block",
     believes="x += saves a tensor and is the same sum",
-    truth="it changes the caller's x too, who may need it: the first sum has to make a tensor of its own",
+    truth="it also changes the x of the caller, who may still need it: the first sum has to make a tensor of its own",
 )
 def adds_in_place(x, params, n_head):
     p = params

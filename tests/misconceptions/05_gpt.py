@@ -31,7 +31,7 @@ def halves_side_by_side(n_position, d_model, first_position=0):
 @misconception(
     "sinusoidal_positions",
     believes="the cosine stands in the even channels and the sine in the odd ones",
-    truth="the sine comes first: position 0 is 0, 1, 0, 1, ...",
+    truth="the sine comes first: the row of position 0 reads 0, 1, 0, 1 and so on",
 )
 def cosine_first(n_position, d_model, first_position=0):
     position = torch.arange(first_position, first_position + n_position, dtype=torch.float64)
@@ -54,7 +54,7 @@ def sines_only(n_position, d_model, first_position=0):
 @misconception(
     "sinusoidal_positions",
     believes="positions are counted from 1",
-    truth="the first token has position 0, whose row is sin 0 and cos 0: 0, 1, 0, 1, ...",
+    truth="the first token has position 0, whose row is sin 0 and cos 0 in turn: it reads 0, 1, 0, 1 and so on",
 )
 def counts_from_one(n_position, d_model, first_position=0):
     position = torch.arange(first_position + 1, first_position + n_position + 1, dtype=torch.float64)
@@ -89,8 +89,8 @@ def a_frequency_for_each_channel(n_position, d_model, first_position=0):
 @misconception(
     "sinusoidal_positions",
     believes="a loop over range(0, d_model, 2) gives the i of 2i / d_model",
-    truth="it gives 2i already: doubled once more, the frequencies fall twice as fast, and the slowest hand turns once "
-    "in 600 million positions",
+    truth="it gives 2i already: doubled once more, the exponents are twice as large, and in a wide model the slowest hand "
+    "turns once in 600 million positions",
 )
 def doubled_twice(n_position, d_model, first_position=0):
     table = torch.zeros(n_position, d_model, dtype=torch.float64)
@@ -116,8 +116,8 @@ def never_doubled(n_position, d_model, first_position=0):
 @misconception(
     "sinusoidal_positions",
     believes="the slowest hand has exactly the frequency 1/10000, so i is divided by d_model / 2 - 1",
-    truth="that is tensor2tensor's code; the paper's formula divides 2i by d_model, and the slowest hand stays a little "
-    "faster than 1/10000",
+    truth="that is tensor2tensor's code; the paper's formula divides 2i by d_model, and the slowest hand stays "
+    "faster than 1/10000, with d_model 4 a hundred times",
 )
 def ends_at_exactly_the_base(n_position, d_model, first_position=0):
     position = torch.arange(first_position, first_position + n_position, dtype=torch.float64)
@@ -806,7 +806,7 @@ def layers_in_the_order_of_the_alphabet(tokens, params, n_head):
 
 @misconception(
     "gpt_forward",
-    believes="the number of a layer is the one character after h.",
+    believes="the number of a layer is one character, the one behind the first dot of its name",
     truth="it may have two digits: h.10 is not h.1. Split the name at its dots",
 )
 def layer_number_of_one_digit(tokens, params, n_head):
@@ -1077,7 +1077,7 @@ def initial_std_probes(impl) -> list[Probe]:
 
 @misconception(
     "count_parameters",
-    believes="a block has 12 d_model**2 parameters, and biases and norms are none worth counting",
+    believes="a block has 12 d_model**2 parameters, and its biases and norms are not worth counting",
     truth="they are 13 d_model more in each block: 119,808 of the 124,439,808 of GPT-2 small",
 )
 def matrices_only(n_layer, d_model, n_ctx, vocab_size):
@@ -1188,7 +1188,7 @@ def head_with_a_bias(n_layer, d_model, n_ctx, vocab_size):
 @misconception(
     "count_parameters",
     believes="positions are computed and have no parameters",
-    truth="GPT-2's are learned: wpe has n_ctx rows. (nanoGPT reports counts without them: 123,653,376)",
+    truth="GPT-2's are learned: wpe has n_ctx rows, which only some reports leave out (nanoGPT prints 123,653,376 for GPT-2 small)",
 )
 def positions_not_counted(n_layer, d_model, n_ctx, vocab_size):
     return vocab_size * d_model + n_layer * (12 * d_model**2 + 13 * d_model) + 2 * d_model
@@ -1233,7 +1233,7 @@ def embedding_norm_counted(n_layer, d_model, n_ctx, vocab_size):
 @misconception(
     "count_parameters",
     believes="sums of integers may be taken in float32",
-    truth="float32 holds every integer only up to 16,777,216, and of the larger ones every second, fourth, ...: the count "
+    truth="float32 holds every integer only up to 16,777,216, then every second one, then every fourth and so on: the count "
     "of GPT-2 XL comes out wrong. Python's integers have no end",
 )
 def summed_in_float32(n_layer, d_model, n_ctx, vocab_size):

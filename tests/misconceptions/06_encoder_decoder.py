@@ -126,7 +126,7 @@ def pads_are_seen(x, w_qkv, b_qkv, w_out, b_out, n_head, is_token=None):
 @misconception(
     "bidirectional_attention",
     believes="is_token is True where a key is to be left out, as key_padding_mask of nn.MultiheadAttention is",
-    truth="is_token is True at real tokens; nn.MultiheadAttention has it the other way round",
+    truth="is_token is True at real tokens; nn.MultiheadAttention has it the other way around",
 )
 def true_means_pad(x, w_qkv, b_qkv, w_out, b_out, n_head, is_token=None):
     q, k, v = (split_heads(t, n_head) for t in F.linear(x, w_qkv, b_qkv).chunk(3, dim=-1))
@@ -250,7 +250,7 @@ def ten_thousand_is_infinite(x, w_qkv, b_qkv, w_out, b_out, n_head, is_token=Non
 
 @misconception(
     "bidirectional_attention",
-    believes="a softmax is exp divided by its sum",
+    believes="a softmax can be computed as it is written, exp divided by the sum of exp",
     truth="exp overflows beyond 88 in float32: subtract the largest score of the row first, or let torch do it",
 )
 def softmax_by_hand_without_shift(x, w_qkv, b_qkv, w_out, b_out, n_head, is_token=None):
@@ -846,7 +846,7 @@ def queries_mixed_causally(x, memory, params, n_head, is_token=None):
 @misconception(
     "cross_attention",
     believes="the source needs no mask",
-    truth="its pads do: sources of a batch have different lengths, and nobody sees a pad",
+    truth="its pads have to be masked: the sources of a batch have different lengths, and nobody sees a pad",
 )
 def pads_of_the_source_are_seen(x, memory, params, n_head, is_token=None):
     q = split_heads(F.linear(x, params["q_attn.weight"], params["q_attn.bias"]), n_head)
@@ -1767,7 +1767,7 @@ def share_of_wrong_guesses(logits, tokens, chosen):
 
 @misconception(
     "mlm_loss",
-    believes="the logarithm of softmax is log_softmax",
+    believes="taking the logarithm of a softmax is as good as log_softmax",
     truth="a small probability is rounded to 0, and its logarithm is minus infinity; log_softmax never forms it",
 )
 def logarithm_of_a_rounded_probability(logits, tokens, chosen):
@@ -1787,7 +1787,7 @@ def probability_clamped(logits, tokens, chosen):
 
 @misconception(
     "mlm_loss",
-    believes="log P is the logit minus the logarithm of the sum of exp",
+    believes="log P can be computed as it is written, the logit minus the logarithm of the sum of exp",
     truth="exp overflows beyond 88 in float32: use logsumexp or log_softmax",
 )
 def exp_overflows(logits, tokens, chosen):
@@ -1798,7 +1798,7 @@ def exp_overflows(logits, tokens, chosen):
 @misconception(
     "mlm_loss",
     believes="the loss is a number, made by item()",
-    truth="then no gradient reaches the model: it stays a tensor",
+    truth="a plain number has no gradient, and the model would not learn: return the tensor",
 )
 def loss_as_a_number(logits, tokens, chosen):
     return torch.tensor(F.cross_entropy(logits[chosen], tokens[chosen]).item())

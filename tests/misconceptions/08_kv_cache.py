@@ -56,7 +56,7 @@ class ValuesBeforeKeys:
 @misconception(
     "KVCache",
     believes="one line with two equal signs makes two buffers",
-    truth="a = b = torch.zeros(...) makes one tensor with two names, so the values overwrite the keys",
+    truth="`a = b = torch.zeros(...)` makes one tensor with two names, so the values overwrite the keys",
 )
 class OneBufferForBoth:
     def __init__(self, batch, n_head, n_ctx, d_head, dtype=torch.float32):
@@ -591,7 +591,7 @@ class CropCountsBackFromTheEnd:
 
 @misconception(
     "KVCache",
-    believes="if length: asks whether a length was given",
+    believes="`if length:` asks whether a length was given",
     truth="0 is a length like any other and is false in Python: crop(0) has to empty the cache",
 )
 class CropToZeroDoesNothing:
@@ -737,8 +737,8 @@ class ResetZeroesTheNumbers:
 
 @misconception(
     "KVCache",
-    believes="keys, values, length = ... in a method sets the attributes of the object",
-    truth="without self. these are local variables that end with the call, so the old sequence leaks into the next one",
+    believes="`keys, values, length = ...` in a method sets the attributes of the object",
+    truth="without `self.` these are local variables that end with the call, so the old sequence leaks into the next one",
 )
 class ResetBindsLocalNames:
     def __init__(self, batch, n_head, n_ctx, d_head, dtype=torch.float32):
@@ -1510,7 +1510,7 @@ def adds_the_mask(q, k_buffer, v_buffer, length):
 
 @misconception(
     "attend_with_cache",
-    believes="unfilled slots may be set to zero first, the buffer belongs to the cache anyway",
+    believes="unfilled slots may be set to zero first, since the buffer belongs to the cache anyway",
     truth="the buffer was lent for reading: work on a slice, which neither copies nor changes it",
 )
 def cleans_the_buffer(q, k_buffer, v_buffer, length):

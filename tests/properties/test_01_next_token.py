@@ -3,8 +3,7 @@
 import itertools
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim
@@ -138,6 +137,18 @@ def is_shaped_alike(one: object, other: object) -> bool:
     return tensors and one.dtype == other.dtype == torch.int64
 
 
+def distance(steps: list[int]) -> str:
+    """Say how far the targets are from their inputs, in texts that count up by one and lie 10 apart."""
+    if not steps:
+        return "there is no target"
+    if abs(steps[0]) > 6:
+        return "each target is in another text than its input"
+    if steps[0] == 0:
+        return "each target is its input"
+    number = abs(steps[0])
+    return f"each target is {number} step{'s' * (number > 1)} {'before' if steps[0] < 0 else 'after'} its input"
+
+
 @claim("shift_targets", rung=1, examples=10)
 @given(batch=BATCH, n_position=st.integers(3, 7), v=values())
 def test_shift_targets_one_step_ahead(impl, batch, n_position, v):
@@ -149,8 +160,7 @@ def test_shift_targets_one_step_ahead(impl, batch, n_position, v):
     if isinstance(got, tuple | list) and len(got) == 2 and is_shaped_alike(*got):
         steps = (got[1] - got[0]).unique().tolist()
         one_step = len(steps) != 1 or steps == [1]
-        message = f"each target is {steps[0] if steps else 0} steps after its input, expected 1 step"
-        expect(one_step, message, inputs=inputs, expected=expected, got=got)
+        expect(one_step, f"{distance(steps)}, expected 1 step after it", inputs=inputs, expected=expected, got=got)
     expect_close(impl, got, expected, inputs=inputs)
 
 

@@ -3,8 +3,7 @@
 import math
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim
@@ -69,8 +68,7 @@ def test_scaled_dot_product_attention_one_allowed_key(impl, batch, n_head, n_que
 
 def variance_of_scores(weights: Tensor) -> Tensor:
     """The variance of the scores that lie behind `weights`: their logarithm, but for a constant in each row."""
-    scores = weights.clamp_min(1e-30).log()
-    return (scores - scores.mean(dim=-1, keepdim=True)).square().mean()
+    return weights.clamp_min(1e-30).log().var(dim=-1).mean()
 
 
 @claim("scaled_dot_product_attention", rung=3, examples=6)
@@ -83,7 +81,7 @@ def test_scaled_dot_product_attention_spread_of_scores(impl, d_head, v):
     # The values are unit vectors, so the output is the weights themselves.
     unit = torch.eye(n_key).expand(batch, n_head, n_key, n_key)
     mask = torch.ones(n_query, n_key, dtype=torch.bool)
-    what = f"the variance of the scores of heads {d_head} wide"
+    what = f"the variance of a query's scores (heads {d_head} wide)"
     expect_reference(impl, reference.scaled_dot_product_attention, q, k, unit, mask, at=variance_of_scores, what=what)
 
 

@@ -1,8 +1,7 @@
 """How right is told from wrong in chapter 4: layer norm, GELU, the MLP, and the block made of them."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim

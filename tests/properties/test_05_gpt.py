@@ -1,8 +1,7 @@
 """How right is told from wrong in chapter 5: positions, embeddings, the forward pass, initialization and size."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim
@@ -16,8 +15,7 @@ from gptdojo.expect import (
 from gptdojo.implementation import Implementation
 from gptdojo.strategies import Values, values
 from reference import embedding, model
-from reference.config import GPT2, GPT3, GPTConfig
-from reference.config import count_parameters as count_of_config
+from reference.config import GPT2, GPT3, GPTConfig, count_parameters as count_of_config
 from tests.strategies.small_gpt import Params, random_params
 
 BATCH = st.integers(2, 3)

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim
-from gptdojo.expect import expect, expect_close, expect_gradients, expect_kind, expect_reference
+from gptdojo.expect import Grid, expect, expect_close, expect_gradients, expect_kind, expect_reference
 from gptdojo.implementation import Implementation
 from gptdojo.strategies import Values, values
 from reference import encoder_decoder as reference
@@ -92,7 +91,7 @@ def test_bidirectional_attention_with_pads(impl, batch, n_position, n_head, d_he
     """Nobody sees a pad, wherever in a text it stands, and each text has its own pads."""
     d_model = n_head * d_head
     x, weights, is_token = v.normal(batch, n_position, d_model), parameters(v, d_model), some_real(v, batch, n_position)
-    what = "the result at the real tokens"
+    what = "the result at the real tokens, a row for each,"
     args = (x, *weights, n_head, is_token)
     expect_reference(impl, reference.bidirectional_attention, *args, at=lambda out: out[is_token], what=what)
 
@@ -112,7 +111,7 @@ def test_bidirectional_attention_huge_scores(impl, batch, n_position, n_head, v)
     b_qkv[: 2 * d_model] = 0
     w_qkv[:d_model, 0] = -500
     w_qkv[d_model : 2 * d_model, 0] = 500
-    what = "the result at the real tokens"
+    what = "the result at the real tokens, a row for each,"
     args = (x, w_qkv, b_qkv, w_out, b_out, n_head, is_token)
     expect_reference(impl, reference.bidirectional_attention, *args, at=lambda out: out[is_token], what=what)
 
@@ -142,9 +141,14 @@ def test_prefix_lm_mask_no_prefix(impl, n_position):
 @given(n_prefix=LENGTH, n_more=LENGTH)
 def test_prefix_lm_mask_after_the_prefix(impl, n_prefix, n_more):
     """After the prefix, a position sees the whole prefix, what came since, and itself, and nothing later."""
-    what = "the mask after the prefix"
     args = (n_prefix, n_prefix + n_more)
-    expect_reference(impl, reference.prefix_lm_mask, *args, at=lambda mask: mask[n_prefix:], what=what)
+    exact, got, inputs = reference.prefix_lm_mask(*args), impl(*args), impl.label(impl.name, args)
+    expect_close(impl, got, exact, inputs=inputs, tolerance=math.inf)  # of the right kind
+    grid = Grid(exact[n_prefix:], got[n_prefix:], rows="query after the prefix")
+    for row, key in (grid.got != grid.expected).nonzero().tolist()[:1]:
+        sees = "sees" if grid.got[row, key] else "does not see"
+        message = f"position {n_prefix + row}, which is number {row} after the prefix, {sees} position {key}"
+        expect(False, message, inputs=inputs, expected=grid.expected, got=grid.got, grid=grid)
 
 
 @claim("prefix_lm_mask", rung=3, examples=20)
@@ -294,6 +298,13 @@ def test_cross_attention_gradients(impl, batch, n_target, n_source, n_head, d_he
 FALSE_ALARM = 1e-12
 
 
+class Words(str):
+    """What is said to the learner about a value that cannot be shown; shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def surprise(count: int, n: int, p: float) -> float:
     """n times the Kullback-Leibler divergence of count / n from p, in nats."""
     total = 0.0
@@ -311,14 +322,15 @@ def first_surprise(counts: Mapping[str, int], probabilities: Mapping[str, float]
 
 
 def expect_frequencies(
-    counts: Mapping[str, int], probabilities: Mapping[str, float], of: str, inputs: Mapping[str, Any]
+    counts: Mapping[str, int], probabilities: Mapping[str, float], of: str, inputs: Mapping[str, Any], are: str = "are"
 ) -> None:
-    """Fail where a count is not what independent draws with these probabilities give."""
+    """Fail where a count is not what independent draws with these probabilities give; `are` is the verb of the message."""
     n, name = sum(counts.values()), first_surprise(counts, probabilities)
     if name is not None:
-        message = f"of {n} {of}, {counts[name]} are {name}, expected about {n * probabilities[name]:.0f}"
-        expected = {key: f"about {n * p:.0f}" for key, p in probabilities.items()}
-        expect(False, message, inputs=inputs, expected=expected, got=dict(counts))
+        message = f"of {n} {of}, {counts[name]} {are} {name}, expected about {n * probabilities[name]:.0f}"
+        shown = [key for key, p in probabilities.items() if counts[key] or n * p >= 0.5]  # the others never came
+        expected = {key: Words(f"about {n * probabilities[key]:.0f}") for key in shown}
+        expect(False, message, inputs=inputs, expected=expected, got={key: counts[key] for key in shown})
 
 
 def test_the_count_of_a_right_answer_is_hardly_ever_a_surprise():
@@ -339,14 +351,22 @@ def test_the_counts_of_a_wrong_answer_are_a_surprise():
     assert first_surprise({"masked": 1800, "drawn": 0, "kept": 0}, right) == "masked"
 
 
+RESULTS = ("the first result, the corrupted text,", "the second result, which positions were chosen,")
+
+
 class Draw:
     """One call of the learner's function, and what it was given."""
 
     def __init__(self, impl: Implementation, tokens: Tensor, maskable: Tensor, mask: int, vocab: int, seed: int, *rate):
         self.tokens, self.maskable, self.mask = tokens, maskable, mask
         got = impl(tokens, maskable, mask, vocab, torch.Generator().manual_seed(seed), *rate)
-        self.inputs = impl.label(impl.name, (tokens, maskable, mask, vocab, f"a generator seeded with {seed}", *rate))
-        expect_close(impl, got, (tokens, maskable), inputs=self.inputs, tolerance=math.inf)  # of the right kind
+        self.inputs = impl.label(
+            impl.name, (tokens, maskable, mask, vocab, Words(f"torch.Generator().manual_seed({seed})"), *rate)
+        )
+        some = (tokens, maskable & (rate != (0,)))
+        parts = zip(got, some, RESULTS, strict=True) if isinstance(got, tuple | list) and len(got) == 2 else ()
+        for part, like, what in parts or [(got, some, "the result")]:  # of the right kind
+            expect_close(impl, part, like, inputs=self.inputs, what=what, tolerance=math.inf)
         self.corrupted, self.chosen = got
 
 
@@ -371,8 +391,12 @@ def test_corrupt_for_mlm_none_or_all(impl, batch, n_position, vocab, rate, v):
     """With a rate of 0 no position is chosen; with a rate of 1 every maskable one is, also if its token stays."""
     tokens, maskable = text(v, batch, n_position, vocab)
     drawn = Draw(impl, tokens, maskable, vocab - 1, vocab, seed_from(v), rate)
-    what = "the second result, which positions were chosen,"
-    expect_close(impl, drawn.chosen, maskable & (rate > 0), inputs=drawn.inputs, what=what)
+    wanted = maskable & (rate > 0)
+    for row, position in (drawn.chosen != wanted).nonzero().tolist()[:1]:
+        maskable_here = "maskable" if maskable[row, position] else "not maskable"
+        was = "was chosen" if drawn.chosen[row, position] else "was not chosen"
+        message = f"position {position} of text {row} {was}: it is {maskable_here}, and the rate is {rate:g}"
+        expect(False, message, inputs=drawn.inputs, expected=wanted, got=drawn.chosen)
 
 
 @claim("corrupt_for_mlm", rung=2, examples=15)
@@ -391,7 +415,8 @@ def test_corrupt_for_mlm_the_rest_stays(impl, batch, n_position, vocab, rate, v)
     expect_close(impl, drawn.corrupted[stays], tokens[stays], inputs=drawn.inputs, what=what)
     inside = (drawn.corrupted >= 0) & (drawn.corrupted < vocab)
     message = f"the corrupted text holds a number that is no token: they go from 0 to {vocab - 1}"
-    expect(bool(inside.all()), message, inputs=drawn.inputs, got=drawn.corrupted)
+    expected = Words(f"numbers from 0 to {vocab - 1}")
+    expect(bool(inside.all()), message, inputs=drawn.inputs, expected=expected, got=drawn.corrupted)
 
 
 @claim("corrupt_for_mlm", rung=3, examples=3)
@@ -400,13 +425,21 @@ def test_corrupt_for_mlm_generator_decides(impl, rate, seed):
     """The generator is the only source of chance: one seed gives one result, and another seed another."""
     tokens, maskable = uniform_text(10, 30, 7)
     first, again, other = (Draw(impl, tokens, maskable, 3, 20, s, rate) for s in (seed, seed, seed + 1))
-    for name in ("chosen", "corrupted"):
-        expect_close(impl, getattr(again, name), getattr(first, name), inputs=first.inputs, what=f"{name}, once more,")
+    for name, what in (("chosen", "what was chosen"), ("corrupted", "the corrupted text")):
+        one, two = getattr(first, name), getattr(again, name)
+        for row, position in (one != two).nonzero().tolist()[:1]:
+            values_there = (
+                f"{two[row, position].item()} at [{row}, {position}], and the first gave {one[row, position].item()}"
+            )
+            message = f"for {what} a second call with the same seed gives {values_there}"
+            inputs = first.inputs | {"shown below": Words(f"row {row} of the first call, then of the second")}
+            expect(False, message, inputs=inputs, expected=one[row], got=two[row])
     left_to_chance = bool(
         (first.corrupted != first.corrupted[0, 0]).any()
     )  # else what is wrong is another rung's matter
     same = left_to_chance and torch.equal(first.corrupted, other.corrupted)
-    expect(not same, "another seed gives the same result", inputs=first.inputs, got=first.corrupted)
+    message = f"a generator seeded with {seed + 1} gives the same result"
+    expect(not same, message, inputs=first.inputs, expected=Words("another result"), got=first.corrupted)
 
 
 @claim("corrupt_for_mlm", rung=4, examples=2)
@@ -441,9 +474,9 @@ def expect_independent(states: Tensor, probabilities: Mapping[str, float], input
 
 def expect_binomial(totals: list[int], n: int, p: float, of: str, inputs: Mapping[str, Any]) -> None:
     """Fail where numbers of chosen positions are not those of n positions, each chosen on its own with probability p."""
-    counts = {f"with {k} chosen positions": totals.count(k) for k in range(n + 1)}
-    exact = {f"with {k} chosen positions": math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)}
-    expect_frequencies(counts, exact, of, inputs)
+    counts = {f"{k} chosen": totals.count(k) for k in range(n + 1)}
+    exact = {f"{k} chosen": math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)}
+    expect_frequencies(counts, exact, of, inputs, are="have")
 
 
 @claim("corrupt_for_mlm", rung=5, examples=1)
@@ -543,7 +576,7 @@ def some_chosen(v: Values, batch: int, n_position: int) -> Tensor:
 @claim("mlm_loss", rung=1, examples=12)
 @given(BATCH, LENGTH, st.integers(2, 9), values())
 def test_mlm_loss_all_chosen(impl, batch, n_position, vocab, v):
-    """If all positions were chosen, it is the mean of -log P of the token that stood there, a position predicting itself."""
+    """If all were chosen, the loss is the mean of -log P of each token, predicted at the position where it stood."""
     logits, tokens = v.normal(batch, n_position, vocab), v.integers(0, vocab - 1, (batch, n_position))
     expect_reference(impl, reference.mlm_loss, logits, tokens, torch.ones(batch, n_position, dtype=torch.bool))
 

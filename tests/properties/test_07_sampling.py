@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim

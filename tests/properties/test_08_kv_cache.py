@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim
 from gptdojo.expect import expect, expect_close, expect_raised, expect_reference
+from gptdojo.faults import ImplementationFault, Mismatch
 from gptdojo.implementation import Implementation
+from gptdojo.stateful import History
 from gptdojo.strategies import Values, values
 from reference.attention import scaled_dot_product_attention
 from reference.mask import causal_mask
@@ -22,65 +23,89 @@ from tests.strategies.small_gpt import HistoryModel, ProvidedCache, SmallGPT, sm
 POOL = 40  # positions of keys and values to append from
 
 
-class CacheBesideTruth:
-    """A learner's cache, beside the keys and values that it should hold and a story of what was done."""
+class CacheBesideTruth(History):
+    """A learner's cache, beside the keys and values that it should hold and a history of what was done.
+
+    A second one, with a name of its own, continues the history of the one `beside` it.
+    """
 
     def __init__(
-        self, impl: Implementation, sizes: "CacheSizes", n_ctx: int, dtype: torch.dtype = torch.float32
+        self,
+        impl: Implementation,
+        sizes: "CacheSizes",
+        n_ctx: int,
+        dtype: torch.dtype = torch.float32,
+        name: str = "cache",
+        beside: "CacheBesideTruth | None" = None,
     ) -> None:
+        super().__init__(impl)
+        self.inputs: dict[str, Tensor] = {}
+        if beside is not None:
+            self.calls, self.inputs = beside.calls, beside.inputs
         shape = (sizes.batch, sizes.n_head, POOL, sizes.d_head)
         # (batch, position, head, d_head) in memory, as keys lie that come out of one projection
         self.pool = [sizes.v.normal(shape[0], POOL, shape[1], shape[3]).transpose(1, 2).to(dtype) for _ in range(2)]
         self.fed = 0
         self.held = [piece[:, :, :0] for piece in self.pool]
-        self.impl, self.n_ctx, self.dtype = impl, n_ctx, dtype
+        self.n_ctx, self.dtype, self.name = n_ctx, dtype, name
+        self.names = [f"{'' if beside is None else name + '_'}{part}" for part in ("keys", "values")]
         arguments = (sizes.batch, sizes.n_head, n_ctx, sizes.d_head)
-        self.cache = impl(*arguments) if dtype == torch.float32 else impl(*arguments, dtype)
-        self.story = f"KVCache{arguments}"
+        if dtype != torch.float32:
+            arguments = (*arguments, dtype)
+        with self:
+            self.cache = self.call(f"{name} = KVCache({', '.join(map(str, arguments))})", impl, *arguments)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, Mismatch | ImplementationFault):
+            error.evidence.inputs = dict(self.inputs)
 
     def __len__(self) -> int:
         return self.held[0].shape[2]
 
     def append(self, n_new: int) -> None:
         """Append n_new positions; past the context this has to be an error that changes nothing."""
+        slots = f"[:, :, {self.fed}:{self.fed + n_new}]"
         k, v = (piece[:, :, self.fed : self.fed + n_new] for piece in self.pool)
         self.fed += n_new
-        self.story += f", append {n_new}"
-        if len(self) + n_new > self.n_ctx:
-            self._refused(
-                f"{len(self) + n_new} positions do not fit into n_ctx = {self.n_ctx}", self.cache.append, k, v
-            )
-        else:
-            self.cache.append(k, v)
-            self.held = [torch.cat([old, new], dim=2) for old, new in zip(self.held, (k, v), strict=True)]
+        self.inputs.update((name, piece[:, :, : self.fed]) for name, piece in zip(self.names, self.pool, strict=True))
+        line = f"{self.name}.append({', '.join(name + slots for name in self.names)})"
+        with self:
+            if len(self) + n_new > self.n_ctx:
+                because = f"{len(self) + n_new} positions do not fit into n_ctx = {self.n_ctx}"
+                self.refused(Exception, line, self.cache.append, k, v, because=because)
+                self.calls[-1] += " and has to change nothing"
+            else:
+                self.call(line, self.cache.append, k, v)
+                self.held = [torch.cat([old, new], dim=2) for old, new in zip(self.held, (k, v), strict=True)]
         self.check()
 
     def crop(self, length: int) -> None:
         """Keep the first positions."""
-        self.story += f", crop({length})"
-        self.cache.crop(length)
+        with self:
+            self.call(f"{self.name}.crop({length})", self.cache.crop, length)
         self.held = [old[:, :, :length] for old in self.held]
         self.check()
 
     def reset(self) -> None:
         """Empty the cache."""
-        self.story += ", reset()"
-        self.cache.reset()
+        with self:
+            self.call(f"{self.name}.reset()", self.cache.reset)
         self.held = [old[:, :, :0] for old in self.held]
         self.check()
 
     def check(self) -> None:
         """Compare the length and the view with what should be held."""
-        inputs = {"what was done": self.story}
-        length = len(self.cache)
-        message = f"len(cache) is {length}, expected {len(self)}"
-        expect(length == len(self), message, inputs=inputs, expected=len(self), got=length)
-        view = self.cache.view()
-        expect_close(self.impl, view, tuple(self.held), inputs=inputs, what="cache.view()", dtype=self.dtype)
-
-    def _refused(self, because: str, method: Callable, *args: Any) -> None:
-        self.story += " (has to raise an error and change nothing)"
-        expect_raised(Exception, lambda: method(*args), inputs={"what was done": self.story}, because=because)
+        with self:
+            length = len(self.cache)
+            message = f"len({self.name}) is {length}, expected {len(self)}"
+            expect(length == len(self), message, expected=len(self), got=length)
+            view, what = self.cache.view(), f"{self.name}.view()"
+            for number, part in enumerate(view if isinstance(view, tuple | list) else ()):
+                if isinstance(part, Tensor) and part.is_floating_point():
+                    message = f"{what}[{number}] has {part.dtype}, and the cache was made with {self.dtype}"
+                    expect(part.dtype == self.dtype, message, expected=self.dtype, got=part.dtype)
+            expect_close(self.impl, view, tuple(self.held), what=what, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -135,7 +160,9 @@ def test_KVCache_keeps_the_order(impl, sizes, pieces):
 @given(sizes=cache_sizes(), pieces=chunks(2, 3), other=st.integers(1, 3))
 def test_KVCache_shares_nothing(impl, sizes, pieces, other):
     """Two caches, as two layers have them, share neither their numbers nor their length."""
-    truths = [CacheBesideTruth(impl, sizes, n_ctx=sum(pieces) + other + 1) for _ in range(2)]
+    n_ctx = sum(pieces) + other + 1
+    first = CacheBesideTruth(impl, sizes, n_ctx)
+    truths = [first, CacheBesideTruth(impl, sizes, n_ctx, name="other", beside=first)]
     for n_new in pieces:
         truths[0].append(n_new)
         truths[1].check()
@@ -351,12 +378,12 @@ def feed(impl: Implementation, gpt: SmallGPT, caches: list[ProvidedCache], seque
         inputs = {
             "tokens": sequence[:, start:end],
             "the caches hold": sequence[:, :start],
-            "sizes": f"n_layer {gpt.n_layer}, n_head {gpt.n_head}, d_model {gpt.d_model}, n_ctx {gpt.n_ctx}",
+            "n_layer, n_head, d_model, n_ctx": (gpt.n_layer, gpt.n_head, gpt.d_model, gpt.n_ctx),
         }
         what = "the tensor of logits"
         expect_close(impl, got, expected[:, start:end], inputs=inputs, what=what, dtype=torch.float32)
         added = [cache.appended - before for cache, before in zip(caches, appended, strict=True)]
-        message = f"each layer's cache has to get each of {n_new} new tokens exactly once, but they got {added}"
+        message = f"a call appends {n_new} to the cache of each layer, one for each of its tokens, but this one appended {added}"
         expect(added == [n_new] * len(caches), message, inputs=inputs, expected=[n_new] * len(caches), got=added)
         start = end
 
@@ -418,7 +445,7 @@ def test_forward_with_cache_crop_and_go_on(impl, data, kept, dropped, n_new):
 @claim("forward_with_cache", rung=6, examples=4)
 @given(data=st.data(), held=st.integers(1, 4), n_new=st.integers(1, 3))
 def test_forward_with_cache_filled_elsewhere(impl, data, held, n_new):
-    """Caches that somebody else filled, with append(k, v) in each layer, are gone on from just the same."""
+    """Caches that other code filled, with append(k, v) in each layer, are continued just the same."""
     gpt, tokens = data.draw(gpt_and_tokens(held + n_new))
     feed(impl, gpt, gpt.caches(len(tokens), tokens[:, :held]), tokens, [n_new])
 
@@ -522,4 +549,4 @@ def test_generate_nothing(impl, case):
     model = case.run(impl)
     calls = len(model.pieces)
     inputs = {"prompt": case.prompt, "n_new": 0}
-    expect(calls == 0, "forward was called though no token was asked for", inputs=inputs, expected=0, got=calls)
+    expect(calls == 0, "forward was called though no token was asked for", inputs=inputs | {"calls of forward": calls})

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim

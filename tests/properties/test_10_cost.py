@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gptdojo import claim
 from gptdojo.expect import expect_close

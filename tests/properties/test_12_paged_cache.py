@@ -1,8 +1,7 @@
 """How a right block allocator, append into blocks and attention through a block table are told from wrong ones."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from torch import Tensor
 

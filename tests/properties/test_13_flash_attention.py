@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim

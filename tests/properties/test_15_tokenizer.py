@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gptdojo import claim
 from gptdojo.expect import expect, expect_reference

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from gptdojo import claim

@@ -1,8 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference.block import BLOCK_KEYS, gelu, layer_norm, mlp, transformer_block
 

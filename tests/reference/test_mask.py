@@ -1,7 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference.mask import causal_mask, masked_softmax, padding_causal_mask, sliding_window_mask
 

@@ -3,10 +3,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import LlamaConfig as HFLlamaConfig
-from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from hypothesis import given, settings, strategies as st
+from transformers import LlamaConfig as HFLlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
 from reference.encoder_decoder import bidirectional

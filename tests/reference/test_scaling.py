@@ -1,7 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference.config import GPT3, GPT3_PRINTED, count_parameters
 from reference.scaling import chinchilla_optimal, exact_match_from_token_accuracy, fit_power_law, training_flops

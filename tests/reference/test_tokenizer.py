@@ -4,8 +4,7 @@ from pydoc_data.topics import topics
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from reference.tokenizer import END, Tokenizer, bpe_decode, bpe_encode, train_bpe, word_pattern

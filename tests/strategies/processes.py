@@ -1,8 +1,8 @@
 """Several processes that share work, for implementations that answer one call at a time.
 
-Each process is a thread of its own in spirit: it runs until it gives its next tensor to `all_reduce`, and goes on when
-all have. Since an implementation cannot stand still in the middle of a call, a process that waits is ended there and
-begun again once the sum is known: a call with the same arguments gives the same tensors. Nothing can wait forever.
+Each process runs until it gives its next tensor to `all_reduce`, and goes on when all have, as threads behind a barrier
+do. Since an implementation cannot stand still in the middle of a call, a process that waits is ended there, and begun
+again once the sum is known: a call with the same arguments gives the same tensors. So nothing can wait forever.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gptdojo.expect import expect
+from gptdojo.faults import LearnerError
 
 MOST = 64
 AllReduce = Callable[[Tensor], Tensor]
@@ -32,7 +33,7 @@ def on_processes(work: Sequence[Callable[[AllReduce], Any]]) -> tuple[list[Any],
         if counts[0] <= len(sums):
             return list(results), sums
         expect(counts[0] <= MOST, f"all_reduce was called more than {MOST} times")
-        waiting = [tensors[-1] for tensors in given]
+        waiting = [tensors[len(sums)] for tensors in given]
         shapes = [tuple(tensor.shape) for tensor in waiting]
         expect(len(set(shapes)) == 1, f"the processes gave all_reduce tensors of different shapes: {shapes}")
         sums.append(torch.stack(waiting).sum(dim=0))
@@ -50,7 +51,7 @@ def _run(process: Callable[[AllReduce], Any], sums: Sequence[Tensor]) -> tuple[A
 
     try:
         return process(all_reduce), given
-    except Exception:
+    except LearnerError:
         if len(given) > len(sums):
             return None, given
         raise

@@ -1,8 +1,7 @@
 """Properties of the toy course."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gptdojo import claim
 from gptdojo.expect import expect_close, expect_raised, expect_reference
