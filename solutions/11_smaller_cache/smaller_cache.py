@@ -277,8 +277,8 @@ window = 8
 
 
 def windowed(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    mask = sliding_window_mask(q.shape[2], k.shape[2], window)
-    return scaled_dot_product_attention(q, k, v, mask)
+    latest = sliding_window_mask(q.shape[2], k.shape[2], window)
+    return scaled_dot_product_attention(q, k, v, latest)
 
 
 def feed(pieces: list[int], join_first: bool = True) -> Tensor:

@@ -6,6 +6,11 @@ import subprocess
 import tempfile
 
 
+def heed_ctrl_c():
+    """Let a process be interrupted, also where the tests run in the background of a shell that switched that off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_command(command, *, timeout=600, **options):
     """Run a command and return what `subprocess.run` would; when its time is up, it ends with all it started.
 

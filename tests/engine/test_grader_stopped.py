@@ -21,7 +21,7 @@ from gptdojo.grading.pool import Graders
 from gptdojo.sandbox import choose
 
 from .conftest import copy_toy
-from .running import run_command
+from .running import heed_ctrl_c, run_command
 
 VOWELS = 'def count_vowels(text):\n    return sum(letter in "aeiou" for letter in text.lower())\n'
 SLOW = f"import time\ntime.sleep(1)\n{VOWELS}"
@@ -73,7 +73,9 @@ def class_folder(tmp_path):
 
 def started(folder, *arguments):
     command = [GPTDOJO, "grade", "submitted", "--jobs", "2", "--out", "out", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
 
 
 def results(folder):

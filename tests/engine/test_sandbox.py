@@ -226,7 +226,8 @@ LIES = {
     "replies of earlier questions": (ANSWERS + "send(reply(number - 1))", "crashed"),
     "a reply and then a call-back": (ANSWERS + "send(reply(number, 0)); send({'op': 'callback'})", "failed"),
     "call-backs without end": (
-        ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout",
+        # ended by the clock, or by what stops it first on a busy machine: never a point
+        ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})\n        receive()", "timeout or crashed",
     ),
     "call-backs that are never read": (ANSWERS + "while True:\n        send({'op': 'callback', 'object': 0, 'method': None})", "timeout"),
     "large call-backs": (ANSWERS + "while True:\n        send({'op': 'callback', 'args': b'x' * 2**18})\n        receive()", "crashed"),
@@ -251,12 +252,13 @@ def test_whatever_a_worker_sends_is_a_status_and_no_point(toy, name, monkeypatch
         try:
             worker.load("py", b"", ["count_vowels"], ())
         except Stopped as error:
-            got, score = error.status, 0.0
+            got, score, said = error.status, 0.0, str(error)
         else:
             worker.start_clock()
             result = run_ladder(exercise, catalog, Implementation(worker, "count_vowels", **catalog.facts(exercise)), 0)
-            got, score = result.status, result.score
-    assert (got, score) == (status, 0.0)
+            got, score, said = result.status, result.score, result.message
+    assert got in status.split(" or "), said
+    assert score == 0.0
     assert time.monotonic() - start < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 

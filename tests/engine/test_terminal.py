@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from .running import heed_ctrl_c
 from .test_bughunt import RIGHT
 from .test_study import CARD
 
@@ -33,7 +34,7 @@ def terminal(toy_folder, environment):
     def start(*arguments):
         child = pexpect.spawn(
             sys.executable, ["-m", "gptdojo", *arguments], cwd=str(toy_folder), env=environment,
-            encoding="utf-8", timeout=SECONDS, dimensions=(24, 80),
+            encoding="utf-8", timeout=SECONDS, dimensions=(24, 80), preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         child.logfile_read = Log()
         children.append(child)
