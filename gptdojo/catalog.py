@@ -82,10 +82,14 @@ def claim(exercise: str, *, rung: int, examples: int = EXAMPLES) -> Callable[[De
                 suppress_health_check=list(HealthCheck),
             )(function)
         text = " ".join((function.__doc__ or "").split())
-        function._gptdojo = Property(exercise, rung, name, text, function)  # type: ignore[attr-defined]
+        _attach(function, Property(exercise, rung, name, text, function))
         return function
 
     return mark
+
+
+def _attach(marked: Any, entry: object) -> None:
+    marked._gptdojo = entry
 
 
 def misconception(exercise: str, *, believes: str, truth: str) -> Callable[[Decorated], Decorated]:
@@ -93,7 +97,7 @@ def misconception(exercise: str, *, believes: str, truth: str) -> Callable[[Deco
 
     def mark(implementation: Decorated) -> Decorated:
         name = implementation.__name__
-        implementation._gptdojo = Misconception(exercise, name, believes, truth, implementation)  # type: ignore[attr-defined]
+        _attach(implementation, Misconception(exercise, name, believes, truth, implementation))
         return implementation
 
     return mark
@@ -103,7 +107,7 @@ def alternative(exercise: str) -> Callable[[Decorated], Decorated]:
     """Mark a right implementation that is written differently."""
 
     def mark(implementation: Decorated) -> Decorated:
-        implementation._gptdojo = Alternative(exercise, implementation.__name__, implementation)  # type: ignore[attr-defined]
+        _attach(implementation, Alternative(exercise, implementation.__name__, implementation))
         return implementation
 
     return mark
@@ -113,7 +117,7 @@ def fingerprint(exercise: str) -> Callable[[Decorated], Decorated]:
     """Mark a function that takes an implementation and returns the probes of `exercise`: functions of no arguments."""
 
     def mark(probes: Decorated) -> Decorated:
-        probes._gptdojo = Fingerprint(exercise, probes)  # type: ignore[attr-defined]
+        _attach(probes, Fingerprint(exercise, probes))
         return probes
 
     return mark

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ def _is_record(row: Any) -> bool:
 
 def _keep_aside(path: Path) -> None:
     """A file that cannot be read is renamed and never overwritten."""
+    aside = (path.with_suffix(".unreadable" + (f"-{number}" if number else "")) for number in count())
     with suppress(OSError):
-        os.replace(path, path.with_suffix(".unreadable"))
+        os.replace(path, next(name for name in aside if not name.exists()))
 
 
 def _write(state: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def grade(
         Feedback, typer.Option(help="what learners see in html and gradescope: everything, names of claims, or points")
     ] = Feedback.full,
     out: Annotated[str | None, typer.Option(help="a folder for the results, or - for standard output")] = None,
-    format: Annotated[list[Form] | None, typer.Option(help=FORM_HELP)] = None,  # noqa: A002
+    forms: Annotated[list[Form] | None, typer.Option("--format", help=FORM_HELP)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="keep what --out holds; grade what is missing or changed")
     ] = False,
@@ -64,7 +64,7 @@ def grade(
     from .batch import Batch
 
     course = find_course()
-    formats = tuple(dict.fromkeys(map(str, format or ()))) or (("json",) if out is not None else ())
+    formats = tuple(dict.fromkeys(map(str, forms or ()))) or (("json",) if out is not None else ())
     _check_output(out, formats, resume)
     batch = Batch(
         course=course,

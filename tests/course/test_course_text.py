@@ -66,3 +66,10 @@ def test_calculation_cards_carry_their_numbers_as_an_example() -> None:
 def test_links_into_the_repository_lead_somewhere() -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)\)", TEXT.read_text(encoding="utf-8"))
     assert [target for target in targets if not (COURSE.root / target).exists()] == []
+
+
+def test_links_to_cards_lead_to_a_card() -> None:
+    targets = re.findall(r"\]\(#([^)]+)\)", TEXT.read_text(encoding="utf-8"))
+    known = {card.identity for card in cards(COURSE)}
+    assert targets
+    assert [target for target in targets if target not in known] == []

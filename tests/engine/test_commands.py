@@ -318,6 +318,15 @@ def test_a_crash_while_writing_leaves_the_old_state(toy, monkeypatch):
         assert "count_vowels" in path.read_text()
 
 
+def test_no_state_that_cannot_be_read_is_lost_when_another_follows(toy):
+    path = progress.state_file()
+    path.parent.mkdir(parents=True)
+    for content in ("first", "second"):
+        path.write_text(content)
+        assert progress.records(toy)
+    assert sorted(other.read_text() for other in path.parent.iterdir() if other != path) == ["first", "second"]
+
+
 # As a process
 
 
